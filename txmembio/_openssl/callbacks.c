@@ -1,0 +1,199 @@
+/* Where OpenSSL asks back during a handshake.
+ *
+ * Each callback finds its txm_connection through the SSL's app data. What C can answer by itself it does; Python is
+ * called only for what a user of the connection asked to decide (txm_connection.wants). The txm_py_ functions take the
+ * GIL, never let an exception through (callbacks.py keeps it and hands it out after the call), and answer "fatal" for it.
+ */
+
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/tls1.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include "pump.h"
+
+/* Defined by cffi (extern "Python+C" in cdef/callbacks.h). */
+extern int txm_py_client_hello(void *handle, const unsigned char *name, size_t length);
+extern int txm_py_alpn(void *handle, const unsigned char *offered, unsigned int length);
+extern int txm_py_verify(void *handle, int ok, X509_STORE_CTX *store);
+extern void txm_py_keylog(void *handle, const char *line);
+
+static txm_connection *connection_of(const SSL *ssl) { return SSL_get_app_data(ssl); }
+
+/* Keeps the last alert of each direction, so that an error can name it. */
+static void on_info(const SSL *ssl, int where, int value)
+{
+    txm_connection *c;
+    int description = value & 0xff; /* SSL_CTX_set_info_callback(3): level << 8 | description */
+    if (!(where & SSL_CB_ALERT) || description == SSL_AD_CLOSE_NOTIFY)
+        return;
+    c = connection_of(ssl);
+    if (c == NULL)
+        return;
+    if (where & SSL_CB_WRITE)
+        c->alert_sent = description;
+    else
+        c->alert_received = description;
+}
+
+/* Writes down the first thing wrong with the peer's chain, then lets Python decide where it asked to. */
+static int on_verify(int ok, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    txm_connection *c = ssl == NULL ? NULL : connection_of(ssl);
+    if (c == NULL)
+        return ok;
+    if (!ok && c->verify_error == X509_V_OK) {
+        X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+        BIO *text = BIO_new(BIO_s_mem());
+        c->verify_error = X509_STORE_CTX_get_error(store);
+        c->verify_depth = X509_STORE_CTX_get_error_depth(store);
+        c->verify_subject[0] = '\0';
+        if (text != NULL && certificate != NULL &&
+            X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
+            int length = BIO_read(text, c->verify_subject, sizeof c->verify_subject - 1);
+            c->verify_subject[length > 0 ? length : 0] = '\0';
+        }
+        BIO_free(text);
+    }
+    if (c->wants & TXM_WANTS_VERIFY) {
+        int verdict = txm_py_verify(c->handle, ok, store);
+        if (verdict)
+            X509_STORE_CTX_set_error(store, X509_V_OK);
+        else if (ok)
+            X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+        if (!verdict && c->verify_error == X509_V_OK) {
+            c->verify_error = X509_STORE_CTX_get_error(store);
+            c->verify_depth = X509_STORE_CTX_get_error_depth(store);
+        }
+        return verdict;
+    }
+    return ok;
+}
+
+/* The server's choice by its own order of preference; nothing in common means no ALPN, as in the standard library. */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
+                   unsigned int in_length, void *unused)
+{
+    txm_connection *c = connection_of(ssl);
+    unsigned char *selected = NULL;
+    (void)unused;
+    if (c == NULL || in_length == 0) /* SSL_select_next_proto() reads beyond an empty list (CVE-2024-5535) */
+        return SSL_TLSEXT_ERR_NOACK;
+    if (c->wants & TXM_WANTS_ALPN) {
+        int at = txm_py_alpn(c->handle, in, in_length);
+        if (at == -1)
+            return SSL_TLSEXT_ERR_NOACK;
+        if (at < 0 || (unsigned int)at >= in_length)
+            return SSL_TLSEXT_ERR_ALERT_FATAL;
+        *out = in + at + 1;
+        *out_length = in[at];
+        return SSL_TLSEXT_ERR_OK;
+    }
+    if (c->alpn == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    if (SSL_select_next_proto(&selected, out_length, c->alpn, c->alpn_length, in, in_length) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = selected;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* Finds the host name in a ClientHello (RFC 6066 section 3). Returns 1 and the name, or 1 and NULL where there is none,
+ * or 0 where the extension is malformed. Only to be called from the ClientHello callback. */
+int txm_client_hello_server_name(SSL *ssl, const unsigned char **name, size_t *length)
+{
+    const unsigned char *extension = NULL;
+    size_t left = 0;
+    size_t list;
+    *name = NULL;
+    *length = 0;
+    if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &extension, &left))
+        return 1;
+    /* ServerNameList: length(2), then NameType(1) HostName: length(2), bytes. One entry is all there ever is. */
+    if (left < 5)
+        return 0;
+    list = (size_t)extension[0] << 8 | extension[1];
+    if (list != left - 2 || extension[2] != TLSEXT_NAMETYPE_host_name)
+        return 0;
+    *length = (size_t)extension[3] << 8 | extension[4];
+    if (*length == 0 || *length != left - 5 || *length > TLSEXT_MAXLEN_host_name)
+        return 0;
+    *name = extension + 5;
+    return 1;
+}
+
+/* Before OpenSSL looks at a ticket: which context, and with it which client authentication, is to apply. */
+static int on_client_hello(SSL *ssl, int *alert, void *unused)
+{
+    txm_connection *c = connection_of(ssl);
+    const unsigned char *name;
+    size_t length;
+    int verdict;
+    (void)unused;
+    if (c == NULL || !(c->wants & TXM_WANTS_CLIENT_HELLO))
+        return SSL_CLIENT_HELLO_SUCCESS;
+    if (!txm_client_hello_server_name(ssl, &name, &length)) {
+        *alert = SSL_AD_DECODE_ERROR;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
+    verdict = txm_py_client_hello(c->handle, name, length);
+    if (verdict == -1)
+        return SSL_CLIENT_HELLO_SUCCESS;
+    *alert = verdict;
+    return SSL_CLIENT_HELLO_ERROR;
+}
+
+/* OpenSSL acknowledges a server name only where somebody has answered for it (SSL_CTX_set_tlsext_servername_callback(3));
+ * the decision was made above. */
+static int on_server_name(SSL *ssl, int *alert, void *unused)
+{
+    const txm_connection *c = connection_of(ssl);
+    (void)alert;
+    (void)unused;
+    return c != NULL && (c->wants & TXM_WANTS_CLIENT_HELLO) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+static void on_keylog(const SSL *ssl, const char *line)
+{
+    const txm_connection *c = connection_of(ssl);
+    if (c != NULL && (c->wants & TXM_WANTS_KEYLOG))
+        txm_py_keylog(c->handle, line);
+}
+
+void txm_callbacks_install(SSL_CTX *context)
+{
+    SSL_CTX_set_info_callback(context, on_info);
+    SSL_CTX_set_alpn_select_cb(context, on_alpn, NULL);
+    SSL_CTX_set_tlsext_servername_callback(context, on_server_name);
+}
+
+void txm_client_hello_enable(SSL_CTX *context, int on)
+{
+    SSL_CTX_set_client_hello_cb(context, on ? on_client_hello : NULL, NULL);
+}
+
+void txm_keylog_enable(SSL_CTX *context, int on) { SSL_CTX_set_keylog_callback(context, on ? on_keylog : NULL); }
+
+void txm_verify_set(SSL_CTX *context, int mode) { SSL_CTX_set_verify(context, mode, on_verify); }
+
+/* Makes everything that a context decides come from another one, for a connection whose ClientHello has just arrived.
+ * SSL_set_SSL_CTX() alone takes certificates, ciphers, CA names and the session-id context, and leaves what SSL_new()
+ * copied: verification, versions, options, tickets and groups. Returns 1, or 0 with the queue saying why. */
+int txm_connection_switch(txm_connection *c, SSL_CTX *context, const char *groups)
+{
+    SSL *ssl = c->ssl;
+    uint64_t options = SSL_CTX_get_options(context);
+    if (SSL_set_SSL_CTX(ssl, context) == NULL || !SSL_set1_param(ssl, SSL_CTX_get0_param(context)))
+        return 0;
+    SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), on_verify);
+    SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
+    SSL_set_options(ssl, options);
+    return SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(context)) &&
+           SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(context)) &&
+           SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(context)) &&
+           (groups == NULL || SSL_set1_groups_list(ssl, groups));
+}

@@ -1,0 +1,486 @@
+"""One TLS connection, without I/O.
+
+    wire  ──►  receive_wire(data)   ──►  pump.c  ──►  plaintext
+    wire  ◄──  wire_to_send()       ◄──  pump.c  ◄──  send_plaintext(data)
+
+An adapter's duties, each of which a docstring below repeats where it applies:
+
+1. A client calls :meth:`Connection.do_handshake` once, and sends what :meth:`Connection.wire_to_send` gives.
+2. What arrives goes to :meth:`Connection.receive_wire`, the end of it to :meth:`Connection.receive_wire_eof`.
+3. After each call: if :attr:`Connection.changed`, set it to False and look: send what there is to send, and see whether
+   the handshake is complete, the peer has closed, or the connection has failed. If it is not set, all the call did was
+   to move plaintext, and there is nothing to look at; that is the hot path.
+
+Failure is latched: once :attr:`Connection.error` is set, receiving and sending raise it, whatever OpenSSL would say
+the second time. Plaintext that came before the failure is handed over first.
+
+Nothing here blocks, waits or knows a socket. A connection is used by one thread at a time; a second one gets
+RuntimeError and has changed nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from txmembio import errors
+from txmembio._openssl.callbacks import handle_for
+from txmembio._openssl.lib import NULL, Scratch, ffi, lib, pool, take_scratch, trim_scratch
+from txmembio.constants import SSLErrorNumber, alert_name
+from txmembio.facts import IN_TWO_PLACES, Facts, Inside
+from txmembio.names import ServerName
+from txmembio.session import SSLSession
+
+if TYPE_CHECKING:
+    from txmembio.context import SSLContext
+
+__all__ = ["Connection"]
+
+MAX_UNREAD_WIRE = 65536
+"""Bytes kept of what follows the peer's close_notify: one read of any adapter here, for a return to plaintext. A peer
+that sends more than that behind its own close has failed."""
+
+# Looked up once: an attribute of lib costs 14 ns a call.
+_receive = lib.txm_receive
+_send = lib.txm_send
+
+_MORE: int = lib.TXM_MORE
+_ESTABLISHED: int = lib.TXM_ESTABLISHED
+_CLOSED: int = lib.TXM_CLOSED
+_FAILED: int = lib.TXM_FAILED
+_TRUNCATED: int = lib.TXM_TRUNCATED
+_WANT_WIRE: int = lib.TXM_WANT_WIRE
+_BUSY: int = lib.TXM_BUSY
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Connection(Facts):
+    """One side of a TLS connection. Made by :meth:`txmembio.SSLContext.connection`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_alpn",
+        "_handle",
+        "_kept",
+        "_unread",
+        "_wire",
+        "callback_error",
+        "changed",
+        "closed",
+        "error",
+        "owner",
+        "peer_closed",
+        "plaintext_pending",
+        "server_hostname",
+    )
+
+    changed: bool
+    """A call did more than move plaintext. The adapter sets it back to False when it has looked."""
+    handshake_complete: bool
+    """Both sides have said Finished; plaintext can travel."""
+    peer_closed: bool
+    """The peer's close_notify was received: a clean end of its plaintext."""
+    closed: bool
+    """close() was called: nothing can be sent any more."""
+    error: errors.SSLError | None
+    """Why the connection has failed; what every later call raises."""
+    plaintext_pending: int
+    """Bytes of plaintext kept until the handshake is complete."""
+    server_hostname: str | None
+    """The name or address that a client wants to reach, as it was given."""
+
+    def __init__(
+        self,
+        context: SSLContext,
+        server_side: bool = False,
+        server_hostname: ServerName | None = None,
+        session: SSLSession | None = None,
+    ) -> None:
+        """Called by the context, which has checked the arguments."""
+        trim_scratch()
+        lib.txm_errors_clear()
+        made = lib.txm_connection_new(context._ctx, server_side)
+        if made == NULL:
+            raise errors.queued("making a connection")
+        # 15 KB is what an SSL* takes on OpenSSL 3.0: a hint for the garbage collector of PyPy.
+        self._c: Any = ffi.gc(made, lib.txm_connection_free, 15_000)
+        self._ssl: Any = made.ssl
+        self._context = context
+        self._wire: list[bytes] = []
+        self._kept: list[bytes] = []
+        self._unread = b""
+        self._handle: Any = None
+        self._alpn: Any = None  # a callback, or the list in C's memory, which C only borrows
+        self.server_side = server_side
+        self.server_hostname = server_hostname.given if server_hostname is not None else None
+        self.changed = self.handshake_complete = self.peer_closed = self.closed = False
+        self.error = self.callback_error = self.owner = None
+        self.plaintext_pending = 0
+        self._take_callbacks(context)
+        if server_hostname is not None:
+            server_hostname.apply(self._ssl, check=context.check_hostname, flags=context._host_flags)
+        if session is not None:
+            self.set_session(session)
+
+    callback_error: BaseException | None
+    owner: Any
+    """Whoever stands for this connection towards callbacks; None for the connection itself."""
+
+    # --- before the handshake ---
+
+    def _take_callbacks(self, context: SSLContext) -> None:
+        """Which callbacks C is to make. ALPN stays as it was where the context says nothing of it, so that a server
+        name that switches contexts does not lose it."""
+        wants = context._wants
+        if context._alpn is not None:
+            self._alpn = context._alpn
+        if isinstance(self._alpn, ffi.CData):
+            self._c.alpn, self._c.alpn_length = self._alpn, len(self._alpn)
+        elif self._alpn is not None:
+            wants |= lib.TXM_WANTS_ALPN
+        if wants and self._handle is None:
+            self._handle = handle_for(self)
+            self._c.handle = self._handle
+        self._c.wants = wants
+
+    @property
+    def context(self) -> SSLContext:
+        """The context that applies. Assigned in an SNI callback, another one takes over entirely: certificate,
+        verification, versions, ciphers, groups, tickets; ALPN too, unless the new one has no protocols of its own.
+        Later it is too late for most of these: raises ValueError once the handshake is complete."""
+        return self._context
+
+    @context.setter
+    def context(self, context: SSLContext) -> None:
+        from txmembio.context import require_context
+
+        context = require_context(context, "the context of a connection")
+        if context is self._context:
+            return
+        if self.handshake_complete:
+            raise ValueError("the context cannot be changed once the handshake is complete")
+        context._settle()
+        with Inside(self._c):
+            lib.txm_errors_clear()
+            if not lib.txm_connection_switch(self._c, context._ctx, context._groups or NULL):
+                raise errors.queued("switching to another context")
+            self._context = context
+            self._take_callbacks(context)
+
+    def set_alpn_protocols(self, protocols: list[str]) -> None:
+        """ALPN for this connection alone: what a client offers, what a server picks from, in order of preference
+        (RFC 7301). Raises ValueError for a protocol that is not 1 to 255 bytes or once the handshake has started."""
+        from txmembio.context import alpn_wire
+
+        if self.handshake_complete:
+            raise ValueError("ALPN is negotiated by the handshake, which is complete")
+        wire = alpn_wire(protocols)
+        with Inside(self._c):
+            if lib.SSL_set_alpn_protos(self._ssl, wire, len(wire)):  # 0 is success here
+                raise errors.queued(f"setting ALPN protocols {protocols!r}")
+            self._alpn = ffi.new("unsigned char[]", list(wire))
+            self._c.alpn, self._c.alpn_length = self._alpn, len(wire)
+            self._c.wants &= ~lib.TXM_WANTS_ALPN
+
+    def set_session(self, session: SSLSession) -> None:
+        """Offers a session of an earlier connection. Clients only, before the handshake; raises ValueError
+        otherwise."""
+        if self.server_side:
+            raise ValueError("session can only be specified in client mode")
+        # Resuming skips verification, so a session is only good where the same rules had made it.
+        if session._context is not None and session._context is not self._context:
+            raise ValueError("Session refers to a different SSLContext.")
+        if self.handshake_complete:
+            raise ValueError("Cannot set session after handshake.")
+        # A copy: OpenSSL changes a session when tickets arrive, and the caller's may be offered elsewhere too.
+        copy = lib.SSL_SESSION_dup(session._session)
+        if copy == NULL:
+            raise errors.queued("copying a session")
+        with Inside(self._c):
+            ok = lib.SSL_set_session(self._ssl, copy)
+            lib.SSL_SESSION_free(copy)
+            if not ok:
+                raise errors.queued("offering a session")
+
+    # --- wire to plaintext ---
+
+    def do_handshake(self) -> bool:
+        """Starts the handshake, or goes on with it. Returns True when it is complete.
+
+        A client must call this once, then send wire_to_send(). A server need not: receive_wire() does the rest.
+        Raises what receive_wire() raises.
+        """
+        if not self.handshake_complete:
+            self.receive_wire(b"")
+        return self.handshake_complete
+
+    def receive_wire(self, data: Buffer) -> bytes:
+        """Takes what has arrived; returns the plaintext in it, b"" if there is none yet.
+
+        Afterwards look at :attr:`changed`. Raises SSLError (SSLCertVerificationError for the peer's certificate) if the
+        wire is bad or the handshake is refused and this call gave no plaintext; otherwise the next call raises it. The
+        alert for the peer is then in wire_to_send().
+        """
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        try:
+            scratch = pool.pop()
+        except IndexError:
+            scratch = take_scratch()
+        moved = _receive(self._c, scratch.c, data, len(data))
+        if moved >= 0:
+            plaintext: bytes = scratch.plaintext[:moved]
+            pool.append(scratch)
+            return plaintext
+        return self._receive_the_rest(data, scratch)
+
+    def _receive_the_rest(self, data: bytes, scratch: Scratch) -> bytes:
+        """The end of a receive_wire() that has more to tell than plaintext: its first call into C is done, and the
+        connection is held."""
+        if scratch.report.status & _BUSY:
+            pool.append(scratch)
+            raise RuntimeError(IN_TWO_PLACES)
+        pieces: list[bytes] = []
+        try:
+            status, taken = self._pump(_receive, data, scratch, pieces)
+            if status & _FAILED and self.error is None:
+                self.error = self._failure(status, errors.Cause(scratch.report.errors))
+                self.changed = True
+        finally:
+            lib.txm_leave(self._c)
+        pool.append(scratch)
+        if self._wire:
+            self.changed = True
+        if status & _ESTABLISHED:
+            self.handshake_complete = self.changed = True
+            self._send_kept()
+        if status & _CLOSED:
+            self.peer_closed = self.changed = True
+            self._keep_unread(data[taken:])
+        if self.callback_error is not None:
+            self._raise_from_callback()
+        plaintext = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.error is not None and not plaintext:
+            raise self.error.with_traceback(None)
+        return plaintext
+
+    def _pump(self, call: Any, data: bytes, scratch: Scratch, pieces: list[bytes]) -> tuple[int, int]:
+        """Puts away what a call of `call` (txm_receive or txm_send) produced, and calls again until it has no more.
+        Returns the status bits of all calls together, and how many bytes of `data` were taken."""
+        report = scratch.report
+        lent = None
+        taken = 0
+        every = 0
+        while True:
+            status = report.status
+            every |= status
+            if report.plaintext:
+                pieces.append(scratch.plaintext[: report.plaintext])
+            if report.wire:
+                self._wire.append(scratch.wire[: report.wire])
+            taken += report.consumed
+            if not status & _MORE:
+                return every, taken
+            if lent is None:
+                lent = ffi.from_buffer("char[]", data)
+            call(self._c, scratch.c, lent + taken, len(data) - taken)
+
+    def receive_wire_eof(self) -> None:
+        """Says that no more wire will come.
+
+        Returns None if the peer had sent close_notify. Otherwise raises SSLEOFError, since what was received may have
+        been cut short by anybody (RFC 8446 section 6.1), and the same again whenever asked; or the error of before.
+        """
+        self._c.eof = 1
+        if self.peer_closed:
+            return
+        self.receive_wire(b"")
+
+    def unread_wire(self) -> bytes:
+        """Bytes that followed the peer's close_notify, for a return to plaintext; b"" for none. Empties it."""
+        unread, self._unread = self._unread, b""
+        return unread
+
+    def _keep_unread(self, rest: bytes) -> None:
+        if len(self._unread) + len(rest) > MAX_UNREAD_WIRE:
+            self._unread = b""
+            text = f"the peer sent more than {MAX_UNREAD_WIRE} bytes behind its close_notify"
+            self.error = errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, text)
+            return
+        self._unread += rest
+
+    # --- plaintext to wire ---
+
+    def plaintext_to_wire(self, data: Buffer) -> bytes:
+        """send_plaintext() and wire_to_send() in one: encrypts, and returns everything there is to send."""
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        if self._wire:
+            self.send_plaintext(data)
+            return self.wire_to_send()
+        try:
+            scratch = pool.pop()
+        except IndexError:
+            scratch = take_scratch()
+        moved = _send(self._c, scratch.c, data, len(data))
+        if moved >= 0:
+            wire: bytes = scratch.wire[:moved]
+            pool.append(scratch)
+            return wire
+        self._send_the_rest(data, scratch)
+        return self.wire_to_send()
+
+    def send_plaintext(self, data: Buffer) -> None:
+        """Encrypts. Then send wire_to_send().
+
+        Before the handshake is complete the data is kept, in order, and goes out in the call that completes it; see
+        :attr:`plaintext_pending`. Raises the latched error if the connection has failed, SSLError after close().
+        """
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        scratch = take_scratch()
+        # Held from before the first byte is encrypted until its wire is in the list: nobody else's may come between.
+        if not lib.txm_hold(self._c, scratch.c):
+            pool.append(scratch)
+            raise RuntimeError(IN_TWO_PLACES)
+        _send(self._c, scratch.c, data, len(data))
+        self._send_the_rest(data, scratch)
+
+    def _send_the_rest(self, data: bytes, scratch: Scratch) -> None:
+        """The end of a send that does not just hand over its wire: its first call into C is done, and the connection is
+        held."""
+        if scratch.report.status & _BUSY:
+            pool.append(scratch)
+            raise RuntimeError(IN_TWO_PLACES)
+        try:
+            status, taken = self._pump(_send, data, scratch, [])
+            if status & _FAILED and self.error is None:
+                self.error = self._failure(status, errors.Cause(scratch.report.errors))
+                self.changed = True
+            if status & _WANT_WIRE and taken < len(data) and not self.closed:
+                self._kept.append(data[taken:])
+                self.plaintext_pending += len(data) - taken
+        finally:
+            lib.txm_leave(self._c)
+        pool.append(scratch)
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        if self.closed:
+            text = "send_plaintext() after close(): close_notify has been sent"
+            raise errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, text)
+
+    def _send_kept(self) -> None:
+        kept = b"".join(self._kept)
+        self._kept.clear()
+        self.plaintext_pending = 0
+        if kept and self.error is None and not self.closed:
+            self.send_plaintext(kept)
+
+    def wire_to_send(self) -> bytes:
+        """Everything there is to send, b"" for nothing. Empties it: the caller now has to send it, in order."""
+        if not self._wire:
+            return b""
+        with Inside(self._c):
+            out = self._wire[0] if len(self._wire) == 1 else b"".join(self._wire)
+            self._wire.clear()
+        return out
+
+    def close(self) -> None:
+        """Ends our side: queues close_notify (RFC 8446 section 6.1). Then send wire_to_send().
+
+        The peer can go on sending until its own close_notify. Before the handshake is complete OpenSSL has no
+        close_notify to give: plaintext that was kept is dropped and nothing is sent; the caller just ends the wire.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self._c.sendable = 0
+        self._kept.clear()
+        self.plaintext_pending = 0
+        if self.error is not None or not self.handshake_complete:
+            return
+        scratch = take_scratch()
+        status = lib.txm_operate(self._c, scratch.c, lib.TXM_OP_SHUTDOWN, b"", 0, NULL, 0)
+        if status & _BUSY:
+            self.closed = False
+            self._c.sendable = 1
+            pool.append(scratch)
+            raise RuntimeError(IN_TWO_PLACES)
+        if scratch.report.wire:
+            self._wire.append(scratch.wire[: scratch.report.wire])
+            self.changed = True
+        lib.txm_leave(self._c)
+        pool.append(scratch)
+
+    # --- errors ---
+
+    def _failure(self, status: int, cause: errors.Cause) -> errors.SSLError:
+        c = self._c
+        if status & _TRUNCATED:
+            where = "without close_notify" if self.handshake_complete else "during the handshake"
+            return errors.truncated(f"the peer closed the connection {where}", cause)
+        details: dict[str, object] = {}
+        if c.alert_sent >= 0:
+            details.update(alert=alert_name(c.alert_sent), alert_number=c.alert_sent, alert_received=False)
+        if not cause.is_ssl(lib.SSL_R_CERTIFICATE_VERIFY_FAILED):
+            text = str(cause) if cause.library else "OpenSSL gave no reason"
+            return errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, text, cause, **details)
+        code = c.verify_error or lib.SSL_get_verify_result(self._ssl)
+        kind = {lib.X509_V_ERR_HOSTNAME_MISMATCH: "Hostname", lib.X509_V_ERR_IP_ADDRESS_MISMATCH: "IP address"}.get(
+            code
+        )
+        if kind is not None and self.server_hostname is not None:
+            message = f"{kind} mismatch, certificate is not valid for '{self.server_hostname}'."
+        else:
+            message = ffi.string(lib.X509_verify_cert_error_string(code)).decode()
+        subject = ffi.string(c.verify_subject).decode("utf-8", "replace") or None
+        reached = f", connecting to {self.server_hostname!r}" if self.server_hostname else ""
+        text = f"{cause}: {message} (certificate {c.verify_depth} of the chain: {subject}{reached})"
+        details.update(
+            verify_code=code,
+            verify_message=message,
+            depth=c.verify_depth,
+            subject=subject,
+            hostname=self.server_hostname,
+        )
+        return errors.make(errors.SSLCertVerificationError, SSLErrorNumber.SSL_ERROR_SSL, text, cause, **details)
+
+    def _raise_from_callback(self) -> None:
+        """An exception of a callback has refused the handshake: it is the cause of the failure, unless it is one that
+        must not be kept (KeyboardInterrupt and the like)."""
+        problem, self.callback_error = self.callback_error, None
+        if problem is None:
+            return
+        if not isinstance(problem, Exception):
+            raise problem
+        if self.error is not None:
+            self.error.__cause__ = problem
+        else:  # a keylog callback cannot refuse; losing its exception silently would be worse than telling
+            sys.unraisablehook(errors.unraisable(problem, self))
+
+    # --- what callbacks.py calls ---
+
+    def on_client_hello(self, server_name: bytes | None) -> int | None:
+        """The SNI callback's answer: None to go on, or the alert to refuse with."""
+        callback = self._context._sni_callback
+        if callback is None:
+            return None
+        name = None if server_name is None else server_name.decode("ascii")
+        alert = callback(self.owner() if self.owner is not None else self, name, self._context)
+        if alert is not None and not isinstance(alert, int):
+            raise TypeError(f"the SNI callback returned {alert!r}, expected None or the number of an alert")
+        return alert
+
+    def on_alpn(self, offered: list[bytes]) -> bytes | None:
+        """The ALPN callback's answer: one of those offered, or None to go on without."""
+        chosen = self._alpn([protocol.decode("utf-8", "replace") for protocol in offered])
+        return None if chosen is None else chosen.encode()
+
+    def on_verify(self, ok: bool, store: Any) -> bool:
+        """The verify callback's verdict on one certificate of the peer's chain."""
+        return self._context._on_verify(ok, store)
+
+    def on_keylog(self, line: bytes) -> None:
+        """One line for the key log."""
+        self._context._on_keylog(line)
