@@ -227,6 +227,14 @@ class Certificate:
         lib.i2a_ASN1_INTEGER(bio, lib.X509_get_serialNumber(self._x509))
         return _bytes_of(bio).decode("ascii").replace("\\\n", "")
 
+    def is_issued_by(self, issuer: Certificate) -> bool:
+        """True if names and key identifiers say so, and the signature is that key's (X509_check_issued(3))."""
+        if lib.X509_check_issued(issuer._x509, self._x509) != lib.X509_V_OK:
+            return False
+        signed = lib.X509_verify(self._x509, lib.X509_get0_pubkey(issuer._x509)) == 1
+        lib.txm_errors_clear()
+        return bool(signed)
+
     @cached_property
     def is_ca(self) -> bool:
         """True if it may sign others (X509_check_ca(3))."""
@@ -399,12 +407,17 @@ class PrivateKey:
 
 
 def pem_blocks(data: bytes) -> list[tuple[str, bytes]]:
-    """The (kind, text) blocks of a PEM file (RFC 7468), in order. Raises SSLError beyond MAX_CERTIFICATES of them."""
+    """The (kind, text) blocks of a PEM file (RFC 7468), in order. Raises SSLError beyond MAX_CERTIFICATES of them, and
+    for a block that begins and does not end: half a file must not pass for a whole one."""
     blocks = [(match[1].decode("ascii"), match[0] + b"\n") for match in _PEM_BLOCK.finditer(data)]
     if len(blocks) > MAX_CERTIFICATES:
         raise errors.make(
             errors.SSLError, 1, f"a PEM text with {len(blocks)} blocks, expected at most {MAX_CERTIFICATES}"
         )
+    begun = data.count(b"-----BEGIN ")
+    if begun != len(blocks):
+        text = f"a PEM text in which {begun} blocks begin and {len(blocks)} end: is it cut short?"
+        raise errors.make(errors.SSLError, 1, text)
     return blocks
 
 

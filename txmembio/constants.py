@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import enum
 
-from txmembio._openssl.lib import lib
+from txmembio._openssl.lib import ffi, lib
+
+OPENSSL_VERSION: str = ffi.string(lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
+"""The OpenSSL that is running, in its own words: "OpenSSL 3.0.19 27 Jan 2026"."""
+
+OPENSSL_VERSION_NUMBER: int = lib.OpenSSL_version_num()
+"""The same as a number (OpenSSL_version_num(3))."""
+
+OPENSSL_BUILD_VERSION_NUMBER: int = lib.OPENSSL_VERSION_NUMBER
+"""The OpenSSL whose headers this was compiled with."""
+
+has_handshake_rtt: bool = bool(lib.TXM_HAS_HANDSHAKE_RTT)
+"""Connection.handshake_rtt() works (OpenSSL 3.2)."""
 
 
 class TLSVersion(enum.IntEnum):

@@ -27,7 +27,7 @@ from txmembio.constants import (
     VerifyFlags,
     VerifyMode,
 )
-from txmembio.keylog import KeyLog
+from txmembio.keylog import KeyLog, key_log
 from txmembio.loading import Path, cadata_bytes, pem_certificates, pem_key, read_file, trusted_in
 from txmembio.names import ServerName
 from txmembio.session import SSLSession
@@ -214,6 +214,8 @@ class SSLContext:
         session: SSLSession | None = None,
     ) -> SSLObject:
         """An SSLObject that reads wire from `incoming` and writes it to `outgoing`, as in the standard library."""
+        from txmembio import sslobject  # noqa: F401  (sets sslobject_class)
+
         return self.sslobject_class._create(
             incoming, outgoing, server_side=server_side, server_hostname=server_hostname, session=session, context=self
         )
@@ -716,9 +718,7 @@ class SSLContext:
 
     @keylog_filename.setter
     def keylog_filename(self, value: Path | None) -> None:
-        log = None if value is None else KeyLog(value)
-        if self._keylog is not None:
-            self._keylog.close()
+        log = None if value is None else key_log(value)
         self._keylog = log
         self._want(lib.TXM_WANTS_KEYLOG, log is not None)
         lib.txm_keylog_enable(self._ctx, log is not None)

@@ -20,46 +20,74 @@ from __future__ import annotations
 
 import re
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from txmembio._openssl.lib import ffi, lib
 from txmembio.constants import SSLErrorNumber, alert_name
 
-try:  # the C module alone: importing it does not import ssl
-    from _ssl import (
-        SSLCertVerificationError,
-        SSLEOFError,
-        SSLError,
-        SSLSyscallError,
-        SSLWantReadError,
-        SSLWantWriteError,
-        SSLZeroReturnError,
-    )
-except ImportError:  # an interpreter without ssl
+if TYPE_CHECKING:
+    import _ssl
 
-    class SSLError(OSError):  # type: ignore[no-redef]
-        """An error of the TLS layer; as in the standard library."""
+    class SSLError(_ssl.SSLError):
+        """An error of the TLS layer: the interpreter's ``_ssl.SSLError``, with this module's attributes on it."""
 
-        def __str__(self) -> str:
-            return self.strerror if isinstance(self.strerror, str) else str(self.args)
+        alert: str | None
+        alert_number: int | None
+        alert_received: bool | None
+        verify_code: Any  # int | None; typeshed says int for SSLCertVerificationError
+        verify_message: Any  # str | None
+        depth: int | None
+        subject: str | None
+        hostname: str | None
 
-    class SSLZeroReturnError(SSLError):  # type: ignore[no-redef]
-        """The peer has closed cleanly, with close_notify."""
+    class SSLZeroReturnError(SSLError, _ssl.SSLZeroReturnError): ...
 
-    class SSLWantReadError(SSLError):  # type: ignore[no-redef]
-        """More wire is needed."""
+    class SSLWantReadError(SSLError, _ssl.SSLWantReadError): ...
 
-    class SSLWantWriteError(SSLError):  # type: ignore[no-redef]
-        """Wire must be sent first."""
+    class SSLWantWriteError(SSLError, _ssl.SSLWantWriteError): ...
 
-    class SSLSyscallError(SSLError):  # type: ignore[no-redef]
-        """A system call failed."""
+    class SSLSyscallError(SSLError, _ssl.SSLSyscallError): ...
 
-    class SSLEOFError(SSLError):  # type: ignore[no-redef]
-        """The wire ended without close_notify."""
+    class SSLEOFError(SSLError, _ssl.SSLEOFError): ...
 
-    class SSLCertVerificationError(SSLError, ValueError):  # type: ignore[no-redef]
-        """The peer's certificate was refused."""
+    class SSLCertVerificationError(SSLError, _ssl.SSLCertVerificationError): ...
+
+else:
+    try:  # the C module alone: importing it does not import ssl
+        from _ssl import (
+            SSLCertVerificationError,
+            SSLEOFError,
+            SSLError,
+            SSLSyscallError,
+            SSLWantReadError,
+            SSLWantWriteError,
+            SSLZeroReturnError,
+        )
+    except ImportError:  # an interpreter without ssl
+
+        class SSLError(OSError):
+            """An error of the TLS layer; as in the standard library."""
+
+            def __str__(self):
+                return self.strerror if isinstance(self.strerror, str) else str(self.args)
+
+        class SSLZeroReturnError(SSLError):
+            """The peer has closed cleanly, with close_notify."""
+
+        class SSLWantReadError(SSLError):
+            """More wire is needed."""
+
+        class SSLWantWriteError(SSLError):
+            """Wire must be sent first."""
+
+        class SSLSyscallError(SSLError):
+            """A system call failed."""
+
+        class SSLEOFError(SSLError):
+            """The wire ended without close_notify."""
+
+        class SSLCertVerificationError(SSLError, ValueError):
+            """The peer's certificate was refused."""
 
 
 __all__ = [

@@ -80,7 +80,7 @@ class Facts:
             if theirs == NULL:
                 return None
             ours = {_cipher(cipher) for cipher in _stack(lib.SSL_get_ciphers(self._ssl))}
-            both = [found for cipher in _stack(theirs) if (found := _cipher(cipher)) in ours and found is not None]
+            both = [mine for cipher in _stack(theirs) if (mine := _cipher(cipher)) in ours and mine is not None]
             return both
 
     def group(self) -> str | None:
@@ -160,8 +160,8 @@ class Facts:
     def get_channel_binding(self, cb_type: str = "tls-unique") -> bytes | None:
         """Bytes that tie another protocol's authentication to this connection, None before the handshake is complete.
 
-        "tls-unique" and "tls-server-end-point" are RFC 5929's, "tls-exporter" is RFC 9266's, which replaces the first in
-        TLS 1.3. Raises ValueError for another type.
+        "tls-unique" and "tls-server-end-point" are RFC 5929's; "tls-exporter" is RFC 9266's, and takes the first one's
+        place in TLS 1.3. Raises ValueError for another type.
         """
         if cb_type not in CHANNEL_BINDING_TYPES:
             raise ValueError(f"{cb_type} channel binding type not implemented: expected one of {CHANNEL_BINDING_TYPES}")
@@ -221,7 +221,14 @@ class Facts:
         before there is one."""
         with Inside(self._c):
             session = lib.SSL_get1_session(self._ssl)
-            return None if session == NULL else SSLSession(session, self._context)
+            if session == NULL:
+                return None
+            # A copy: OpenSSL marks a connection's own session as not resumable when that is freed without a close.
+            copy = lib.SSL_SESSION_dup(session)
+            lib.SSL_SESSION_free(session)
+            if copy == NULL:
+                raise errors.queued("copying a session")
+            return SSLSession(copy, self._context)
 
     @property
     def session_reused(self) -> bool:

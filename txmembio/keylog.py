@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 
 from txmembio.loading import Path
 
-__all__ = ["KeyLog"]
+__all__ = ["KeyLog", "key_log"]
+
+
+_open: weakref.WeakValueDictionary[str, KeyLog] = weakref.WeakValueDictionary()
+
+
+def key_log(path: Path) -> KeyLog:
+    """The key log at `path`, opened once however many contexts write to it. Raises OSError if it cannot be opened."""
+    name = os.path.abspath(os.fsdecode(path))
+    log = _open.get(name)
+    if log is None or log.replaced():
+        log = _open[name] = KeyLog(path)
+    return log
 
 
 class KeyLog:
-    """One file, which any number of connections, threads and processes append lines to."""
+    """One file, which any number of connections, threads and processes append lines to. Closed when nobody has it."""
 
     def __init__(self, path: Path) -> None:
         """Opens the file for appending, or makes it, readable for its owner alone. Raises OSError if it cannot."""
@@ -26,7 +39,12 @@ class KeyLog:
         with self._lock:
             self._file.write(line + b"\n")
 
-    def close(self) -> None:
-        """Closes the file."""
-        with self._lock:
-            self._file.close()
+    def replaced(self) -> bool:
+        """True if the file is not the one at its path any more: deleted, or rotated away."""
+        try:
+            return not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return True
+
+    def __del__(self) -> None:
+        self._file.close()

@@ -13,6 +13,9 @@ __all__ = ["ServerName"]
 MAX_NAME = 253
 """Bytes of a host name in DNS, without the final dot (RFC 1035 section 2.3.4)."""
 
+MAX_LABEL = 63
+"""Bytes of one label of it (the same section)."""
+
 
 class ServerName:
     """A host name (Unicode or A-labels, a final dot allowed) or an IP address."""
@@ -44,6 +47,10 @@ class ServerName:
         # RFC 6066 section 3: no final dot on the wire; certificates have none either.
         if self.ascii.endswith(b"."):
             self.ascii = self.ascii[:-1]
+        if any(len(label) > MAX_LABEL for label in self.ascii.split(b".")):
+            raise ValueError(
+                f"server_hostname {given!r}: label too long, expected at most {MAX_LABEL} bytes between dots"
+            )
         if len(self.ascii) > MAX_NAME:
             raise ValueError(
                 f"server_hostname has {len(self.ascii)} bytes, expected at most {MAX_NAME}: {given[:64]!r}…"

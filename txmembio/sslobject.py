@@ -101,7 +101,8 @@ class SSLObject:
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise TypeError(
-            f"{type(self).__name__} does not have a public constructor. Instances are returned by SSLContext.wrap_bio()."
+            f"{type(self).__name__} does not have a public constructor. Instances are returned by"
+            " SSLContext.wrap_bio()."
         )
 
     _connection: Connection

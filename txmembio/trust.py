@@ -65,8 +65,8 @@ def _load_windows_store(ssl_ctx: Any) -> None:
         from _ssl import enum_certificates  # type: ignore[attr-defined,unused-ignore]  # Windows only
     except ImportError:
         raise errors.UnavailableError(
-            f"this OpenSSL ({lib.OPENSSL_VERSION_NUMBER:#x}) cannot read the Windows certificate store and the interpreter"
-            " has no ssl to ask: expected OpenSSL 3.2 or later, or pass cafile="
+            f"this OpenSSL ({lib.OPENSSL_VERSION_NUMBER:#x}) cannot read the Windows certificate store and the"
+            " interpreter has no ssl to ask: expected OpenSSL 3.2 or later, or pass cafile="
         ) from None
     store = lib.SSL_CTX_get_cert_store(ssl_ctx)
     for name in ("ROOT", "CA"):

@@ -18,6 +18,8 @@ X509_PUBKEY *X509_get_X509_PUBKEY(const X509 *certificate);
 int i2d_X509_PUBKEY(const X509_PUBKEY *key, unsigned char **out);
 EVP_PKEY *X509_get0_pubkey(const X509 *certificate);
 int X509_check_ca(X509 *certificate);
+int X509_check_issued(X509 *issuer, X509 *subject);
+int X509_verify(X509 *certificate, EVP_PKEY *key);
 int X509_check_private_key(const X509 *certificate, const EVP_PKEY *key);
 int X509_get_signature_nid(const X509 *certificate);
 void *X509_get_ext_d2i(const X509 *certificate, int nid, int *critical, int *index);
