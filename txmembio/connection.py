@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
 from txmembio._openssl.callbacks import handle_for
-from txmembio._openssl.lib import NULL, Scratch, ffi, lib, pool, take_scratch, trim_scratch
+from txmembio._openssl.lib import NULL, Scratch, ffi, give_scratch, lib, pop_scratch, take_scratch, trim_scratch
 from txmembio.constants import SSLErrorNumber, alert_name
 from txmembio.facts import IN_TWO_PLACES, Facts, Inside
 from txmembio.names import ServerName
@@ -43,6 +43,8 @@ that sends more than that behind its own close has failed."""
 # Looked up once: an attribute of lib costs 14 ns a call.
 _receive = lib.txm_receive
 _send = lib.txm_send
+_send_held = lib.txm_send_held
+_leave = lib.txm_leave
 
 _MORE: int = lib.TXM_MORE
 _ESTABLISHED: int = lib.TXM_ESTABLISHED
@@ -193,6 +195,11 @@ class Connection(Facts):
             raise ValueError("Session refers to a different SSLContext.")
         if self.handshake_complete:
             raise ValueError("Cannot set session after handshake.")
+        if self._context.check_hostname and self.server_hostname is not None:
+            certificate = lib.SSL_SESSION_get0_peer(session._session)
+            name = ServerName(self.server_hostname)
+            if certificate != NULL and not name.fits(certificate, self._context._host_flags):
+                raise ValueError(f"the session was made with a server whose certificate is not for {name.given!r}")
         # A copy: OpenSSL changes a session when tickets arrive, and the caller's may be offered elsewhere too.
         copy = lib.SSL_SESSION_dup(session._session)
         if copy == NULL:
@@ -225,31 +232,32 @@ class Connection(Facts):
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         try:
-            scratch = pool.pop()
+            scratch = pop_scratch()
         except IndexError:
             scratch = take_scratch()
-        moved = _receive(self._c, scratch.c, data, len(data))
+        area, plaintext, _ = scratch
+        moved = _receive(self._c, area, data, len(data))
         if moved >= 0:
-            plaintext: bytes = scratch.plaintext[:moved]
-            pool.append(scratch)
-            return plaintext
+            result: bytes = plaintext[:moved]
+            give_scratch(scratch)
+            return result
         return self._receive_the_rest(data, scratch)
 
     def _receive_the_rest(self, data: bytes, scratch: Scratch) -> bytes:
         """The end of a receive_wire() that has more to tell than plaintext: its first call into C is done, and the
         connection is held."""
-        if scratch.report.status & _BUSY:
-            pool.append(scratch)
+        if scratch.c.report.status & _BUSY:
+            give_scratch(scratch)
             raise RuntimeError(IN_TWO_PLACES)
         pieces: list[bytes] = []
         try:
             status, taken = self._pump(_receive, data, scratch, pieces)
             if status & _FAILED and self.error is None:
-                self.error = self._failure(status, errors.Cause(scratch.report.errors))
+                self.error = self._failure(status, errors.Cause(scratch.c.report.errors))
                 self.changed = True
         finally:
-            lib.txm_leave(self._c)
-        pool.append(scratch)
+            _leave(self._c)
+        give_scratch(scratch)
         if self._wire:
             self.changed = True
         if status & _ESTABLISHED:
@@ -268,7 +276,7 @@ class Connection(Facts):
     def _pump(self, call: Any, data: bytes, scratch: Scratch, pieces: list[bytes]) -> tuple[int, int]:
         """Puts away what a call of `call` (txm_receive or txm_send) produced, and calls again until it has no more.
         Returns the status bits of all calls together, and how many bytes of `data` were taken."""
-        report = scratch.report
+        report = scratch.c.report
         lent = None
         taken = 0
         every = 0
@@ -320,14 +328,15 @@ class Connection(Facts):
             self.send_plaintext(data)
             return self.wire_to_send()
         try:
-            scratch = pool.pop()
+            scratch = pop_scratch()
         except IndexError:
             scratch = take_scratch()
-        moved = _send(self._c, scratch.c, data, len(data))
+        area, _, wire = scratch
+        moved = _send(self._c, area, data, len(data))
         if moved >= 0:
-            wire: bytes = scratch.wire[:moved]
-            pool.append(scratch)
-            return wire
+            result: bytes = wire[:moved]
+            give_scratch(scratch)
+            return result
         self._send_the_rest(data, scratch)
         return self.wire_to_send()
 
@@ -340,30 +349,31 @@ class Connection(Facts):
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         scratch = take_scratch()
-        # Held from before the first byte is encrypted until its wire is in the list: nobody else's may come between.
-        if not lib.txm_hold(self._c, scratch.c):
-            pool.append(scratch)
-            raise RuntimeError(IN_TWO_PLACES)
-        _send(self._c, scratch.c, data, len(data))
-        self._send_the_rest(data, scratch)
+        moved = _send_held(self._c, scratch.c, data, len(data))
+        if moved >= 0:
+            self._wire.append(scratch.wire[:moved])
+            _leave(self._c)
+            give_scratch(scratch)
+        else:
+            self._send_the_rest(data, scratch)
 
     def _send_the_rest(self, data: bytes, scratch: Scratch) -> None:
         """The end of a send that does not just hand over its wire: its first call into C is done, and the connection is
         held."""
-        if scratch.report.status & _BUSY:
-            pool.append(scratch)
+        if scratch.c.report.status & _BUSY:
+            give_scratch(scratch)
             raise RuntimeError(IN_TWO_PLACES)
         try:
-            status, taken = self._pump(_send, data, scratch, [])
+            status, taken = self._pump(_send_held, data, scratch, [])
             if status & _FAILED and self.error is None:
-                self.error = self._failure(status, errors.Cause(scratch.report.errors))
+                self.error = self._failure(status, errors.Cause(scratch.c.report.errors))
                 self.changed = True
             if status & _WANT_WIRE and taken < len(data) and not self.closed:
                 self._kept.append(data[taken:])
                 self.plaintext_pending += len(data) - taken
         finally:
-            lib.txm_leave(self._c)
-        pool.append(scratch)
+            _leave(self._c)
+        give_scratch(scratch)
         if self.error is not None:
             raise self.error.with_traceback(None)
         if self.closed:
@@ -405,13 +415,13 @@ class Connection(Facts):
         if status & _BUSY:
             self.closed = False
             self._c.sendable = 1
-            pool.append(scratch)
+            give_scratch(scratch)
             raise RuntimeError(IN_TWO_PLACES)
-        if scratch.report.wire:
-            self._wire.append(scratch.wire[: scratch.report.wire])
+        if scratch.c.report.wire:
+            self._wire.append(scratch.wire[: scratch.c.report.wire])
             self.changed = True
-        lib.txm_leave(self._c)
-        pool.append(scratch)
+        _leave(self._c)
+        give_scratch(scratch)
 
     # --- errors ---
 

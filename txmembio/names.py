@@ -71,3 +71,12 @@ class ServerName:
             ok = lib.X509_VERIFY_PARAM_set1_host(parameters, self.ascii, len(self.ascii))
         if not ok:
             raise errors.queued(f"verification of {self.given!r}")
+
+    def fits(self, x509: Any, flags: int) -> bool:
+        """True if an ``X509 *`` is for this name or address (X509_check_host(3))."""
+        if self.address is not None:
+            found = lib.X509_check_ip(x509, self.address, len(self.address), 0)
+        else:
+            found = lib.X509_check_host(x509, self.ascii, len(self.ascii), flags, ffi.NULL)
+        lib.txm_errors_clear()
+        return bool(found == 1)

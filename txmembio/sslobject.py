@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 import weakref
+from operator import index
 from typing import Any
 
 from txmembio import errors
-from txmembio._openssl.lib import NULL, ffi, lib, pool, take_scratch
+from txmembio._openssl.lib import NULL, ffi, give_scratch, lib, take_scratch
 from txmembio.connection import Buffer, Connection
 from txmembio.constants import SSLErrorNumber
 from txmembio.context import SSLContext, require_context
@@ -48,11 +49,12 @@ class MemoryBIO:
         """True once everything has been read and write_eof() was called."""
         return self._ended and not self.pending
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, everything if it is negative or left out; b"" if there is nothing."""
+        size = index(size)
         if not self.pending:
             return b""
-        if size is None or size < 0 or size >= self.pending:
+        if size < 0 or size >= self.pending:
             out = self._joined()[self._at :]
             self._chunks.clear()
             self._at = self.pending = 0
@@ -68,13 +70,16 @@ class MemoryBIO:
         if self._ended:
             raise errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, "cannot write() after write_eof()")
         if data:
-            self._chunks.append(data)
-            self.pending += len(data)
+            self._append(data)
         return len(data)
 
     def write_eof(self) -> None:
         """Says that nothing more will be written."""
         self._ended = True
+
+    def _append(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self.pending += len(data)
 
     def _joined(self) -> bytes:
         chunks = self._chunks
@@ -140,21 +145,20 @@ class SSLObject:
         if incoming._ended:
             c.eof = 1
         scratch = take_scratch()
-        report = scratch.report
+        report = scratch.c.report
         try:
             while True:
-                wire: Any = incoming._joined()
-                if incoming._at:
-                    wire = ffi.from_buffer("char[]", wire) + incoming._at
+                held = incoming._joined()  # lives until C is done, whatever a callback does with the BIO
+                wire = ffi.from_buffer("char[]", held) + incoming._at if incoming._at else held
                 target = scratch.c.plaintext if data is None else data
                 status = lib.txm_operate(c, scratch.c, operation, wire, incoming.pending, target, length)
                 if status & _BUSY:
-                    pool.append(scratch)
+                    give_scratch(scratch)
                     raise RuntimeError(IN_TWO_PLACES)
                 if report.consumed:
                     incoming._drop(report.consumed)
                 if report.wire:
-                    self._outgoing.write(scratch.wire[: report.wire])
+                    self._outgoing._append(scratch.wire[: report.wire])
                 if not status & _MORE:
                     break
         finally:
@@ -169,17 +173,30 @@ class SSLObject:
             if status & _TRUNCATED and forgiven and report.ssl_error == lib.SSL_ERROR_ZERO_RETURN:
                 status = _CLOSED
             else:
-                error = connection._failure(status, errors.Cause(report.errors))
-                pool.append(scratch)
+                error = self._failure(operation, status, report)
+                give_scratch(scratch)
                 self._report_callback_error()
                 raise error
         if data is None and moved:
             self._plaintext = scratch.plaintext[:moved]
-        pool.append(scratch)
+        give_scratch(scratch)
         self._report_callback_error()
         return moved, status
 
     _plaintext = b""
+
+    def _failure(self, operation: int, status: int, report: Any) -> errors.SSLError:
+        """The exception for an operation that failed, as the standard library chooses it."""
+        cause = errors.Cause(report.errors)
+        if cause.library is None and report.ssl_error == lib.SSL_ERROR_SYSCALL and not status & _TRUNCATED:
+            # What OpenSSL answers once it has failed and said why: read and write return 0 then, the handshake -1.
+            if operation in (lib.TXM_OP_READ, lib.TXM_OP_WRITE):
+                return errors.truncated("the connection has failed before")
+            text = "Some I/O error occurred: the connection has failed before"
+            return errors.make(errors.SSLSyscallError, SSLErrorNumber.SSL_ERROR_SYSCALL, text)
+        if cause.library is not None and not cause.is_ssl(lib.SSL_R_UNEXPECTED_EOF_WHILE_READING):
+            status &= ~_TRUNCATED  # the wire has ended, but this operation would have failed anyway
+        return self._connection._failure(status, cause)
 
     def _report_callback_error(self) -> None:
         """As in the standard library, an exception in a callback goes to sys.unraisablehook: no method of ours was its
@@ -218,8 +235,7 @@ class SSLObject:
         if status & _WANT_WIRE:
             raise errors.want_read()
         if status & _CLOSED and lib.SSL_get_shutdown(self._connection._ssl) & lib.SSL_SENT_SHUTDOWN:
-            text = "TLS/SSL connection has been closed (EOF)"
-            raise errors.make(errors.SSLZeroReturnError, SSLErrorNumber.SSL_ERROR_ZERO_RETURN, text)
+            raise _closed()
         return moved
 
     def write(self, data: Buffer) -> int:
@@ -231,6 +247,8 @@ class SSLObject:
             moved, status = self._operate(lib.TXM_OP_WRITE, source + done, len(view) - done)
             if status & _WANT_WIRE:
                 raise errors.want_read()
+            if status & _CLOSED:
+                raise _closed()
             done += moved
             if done >= len(view) or not moved:
                 return done
@@ -240,6 +258,8 @@ class SSLObject:
         _, status = self._operate(lib.TXM_OP_HANDSHAKE, NULL, 0)
         if status & _WANT_WIRE:
             raise errors.want_read()
+        if status & _CLOSED:
+            raise _closed()
 
     def unwrap(self) -> None:
         """Sends close_notify and waits for the peer's: raises SSLWantReadError until it has come."""
@@ -341,6 +361,11 @@ class SSLObject:
     def export_keying_material(self, label: str | bytes, length: int, context: bytes | None = None) -> bytes:
         """See :meth:`Connection.export_keying_material`."""
         return self._connection.export_keying_material(label, length, context)
+
+
+def _closed() -> errors.SSLError:
+    text = "TLS/SSL connection has been closed (EOF)"
+    return errors.make(errors.SSLZeroReturnError, SSLErrorNumber.SSL_ERROR_ZERO_RETURN, text)
 
 
 SSLContext.sslobject_class = SSLObject

@@ -7,24 +7,24 @@
 #ifdef _MSC_VER
 #include <intrin.h>
 #define TXM_THREAD_LOCAL __declspec(thread)
-static void *atomic_pointer_swap_if_null(void **where, void *value)
+static inline void *atomic_pointer_swap_if_null(void **where, void *value)
 {
     return _InterlockedCompareExchangePointer(where, value, NULL);
 }
-static void atomic_pointer_clear(void **where) { (void)_InterlockedExchangePointer(where, NULL); }
-static void atomic_long_add(long *where, long value) { (void)_InterlockedExchangeAdd(where, value); }
-static long atomic_long_get(long *where) { return _InterlockedOr(where, 0); }
+static inline void atomic_pointer_clear(void **where) { (void)_InterlockedExchangePointer(where, NULL); }
+static inline void atomic_long_add(long *where, long value) { (void)_InterlockedExchangeAdd(where, value); }
+static inline long atomic_long_get(long *where) { return _InterlockedOr(where, 0); }
 #else
 #define TXM_THREAD_LOCAL __thread
-static void *atomic_pointer_swap_if_null(void **where, void *value)
+static inline void *atomic_pointer_swap_if_null(void **where, void *value)
 {
     void *before = NULL;
     (void)__atomic_compare_exchange_n(where, &before, value, 0, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE);
     return before;
 }
-static void atomic_pointer_clear(void **where) { __atomic_store_n(where, NULL, __ATOMIC_RELEASE); }
-static void atomic_long_add(long *where, long value) { (void)__atomic_add_fetch(where, value, __ATOMIC_RELAXED); }
-static long atomic_long_get(long *where) { return __atomic_load_n(where, __ATOMIC_RELAXED); }
+static inline void atomic_pointer_clear(void **where) { __atomic_store_n(where, NULL, __ATOMIC_RELEASE); }
+static inline void atomic_long_add(long *where, long value) { (void)__atomic_add_fetch(where, value, __ATOMIC_RELAXED); }
+static inline long atomic_long_get(long *where) { return __atomic_load_n(where, __ATOMIC_RELAXED); }
 #endif
 
 #endif

@@ -21,6 +21,10 @@
 /* Largest number of ticket keys a context holds: one that encrypts, the others for tickets that are still out there. */
 #define TXM_TICKET_KEYS 32
 
+/* Connections that keep their record buffers between calls: at about 33 KB each, 4 MB at most in a process. More than are
+ * active at once in most, and few enough not to matter in any. */
+#define TXM_WARM 128
+
 /* What a call reports besides bytes; bits of txm_report.status. */
 #define TXM_MORE 1         /* the scratch is full: take the bytes, call again with what was not consumed */
 #define TXM_ESTABLISHED 2  /* the handshake was completed in this call */
@@ -67,8 +71,9 @@ typedef struct {
 /* Where one call puts what it produces. Belongs to one call at a time; Python lends it and takes it back. */
 typedef struct {
     txm_report report;
-    char plaintext[TXM_PLAINTEXT_ROOM];
-    char wire[TXM_WIRE_ROOM];
+    void *allocated;         /* what to free: the areas below start at a multiple of 64 bytes, a cache line */
+    char *plaintext;
+    char *wire;
 } txm_scratch;
 
 /* One TLS connection. Between calls it owns its SSL* and nothing else. */
@@ -80,6 +85,7 @@ typedef struct {
     txm_scratch *scratch;     /* where wire goes, for the length of one call; NULL outside */
     void *owner;              /* the thread that is inside, NULL for none; only touched atomically */
     txm_scratch *held;        /* the scratch of the call whose result Python is still putting away; the owner's alone */
+    int warm;                 /* its place among those that keep their buffers, from 1; 0 for none */
     int wants;                /* TXM_WANTS_ bits */
     int eof;                  /* set by Python: the wire ended */
     int eof_read;             /* OpenSSL has asked for wire beyond that end */
@@ -114,15 +120,22 @@ long long txm_receive(txm_connection *connection, txm_scratch *scratch, const ch
 long long txm_receive_into(txm_connection *connection, txm_scratch *scratch, const char *wire, size_t length,
                            char *plaintext, size_t room);
 long long txm_send(txm_connection *connection, txm_scratch *scratch, const char *plaintext, size_t length);
+long long txm_send_held(txm_connection *connection, txm_scratch *scratch, const char *plaintext, size_t length);
 int txm_operate(txm_connection *connection, txm_scratch *scratch, int operation, const char *wire, size_t wire_length,
                 char *data, size_t length);
 
-int txm_hold(txm_connection *connection, txm_scratch *scratch);
 int txm_enter(txm_connection *connection);
 void txm_leave(txm_connection *connection);
 
 void txm_errors_take(txm_errors *errors);
 void txm_errors_clear(void);
+
+/* --- buffers.c ---------------------------------------------------------------------------------------------------- */
+
+int txm_buffers_init(void);
+void txm_buffers_keep(txm_connection *connection);
+void txm_buffers_forget(const txm_connection *connection);
+int txm_warm_connections(void);
 
 /* --- callbacks.c: where OpenSSL asks back ------------------------------------------------------------------------ */
 

@@ -17,6 +17,8 @@ long X509_get_version(const X509 *certificate);
 X509_PUBKEY *X509_get_X509_PUBKEY(const X509 *certificate);
 int i2d_X509_PUBKEY(const X509_PUBKEY *key, unsigned char **out);
 EVP_PKEY *X509_get0_pubkey(const X509 *certificate);
+int X509_check_host(X509 *certificate, const char *name, size_t length, unsigned int flags, char **matched);
+int X509_check_ip(X509 *certificate, const unsigned char *address, size_t length, unsigned int flags);
 int X509_check_ca(X509 *certificate);
 int X509_check_issued(X509 *issuer, X509 *subject);
 int X509_verify(X509 *certificate, EVP_PKEY *key);
