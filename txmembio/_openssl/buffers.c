@@ -38,7 +38,7 @@ void txm_buffers_keep(txm_connection *c)
     place = next;
     next = (next + 1) % TXM_WARM;
     before = places[place];
-    if (before == NULL || atomic_pointer_swap_if_null(&before->owner, c) == NULL) {
+    if (before == NULL || atomic_pointer_swap_if_null(&before->owner, places) == NULL) {
         if (before != NULL) {
             (void)SSL_free_buffers(before->ssl); /* 0 where half a record is waiting in them: that stays */
             before->warm = 0;
@@ -48,6 +48,19 @@ void txm_buffers_keep(txm_connection *c)
         c->warm = (int)place + 1;
     }
     CRYPTO_THREAD_unlock(lock);
+}
+
+/* What atomic_pointer_swap_if_null(&c->owner, thread) says, but that the moment in which the above has a connection for
+ * itself is waited out: its own thread must not be told that somebody else uses it. */
+void *txm_buffers_owner(txm_connection *c, void *thread)
+{
+    void *before;
+    while ((before = atomic_pointer_swap_if_null(&c->owner, thread)) == places) {
+        if (!CRYPTO_THREAD_read_lock(lock))
+            break;
+        CRYPTO_THREAD_unlock(lock);
+    }
+    return before;
 }
 
 /* Before a connection is freed. */

@@ -237,7 +237,7 @@ static void *this_thread(void)
  * at its own connection; no txm_leave() then), TXM_SEE_REPORT when another thread is. */
 int txm_enter(txm_connection *c)
 {
-    void *before = atomic_pointer_swap_if_null(&c->owner, this_thread());
+    void *before = txm_buffers_owner(c, this_thread());
     if (before == NULL)
         return 0;
     return before == this_thread() ? 1 : TXM_SEE_REPORT;
@@ -255,7 +255,7 @@ void txm_leave(txm_connection *c)
 static int begin(txm_connection *c, txm_scratch *scratch, const char *wire, size_t length)
 {
     txm_report *r = &scratch->report;
-    void *before = atomic_pointer_swap_if_null(&c->owner, this_thread());
+    void *before = txm_buffers_owner(c, this_thread());
     r->status = 0;
     r->ssl_error = 0;
     r->consumed = 0;

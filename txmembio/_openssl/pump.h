@@ -83,7 +83,7 @@ typedef struct {
     const char *lent;         /* the caller's wire, for the length of one call */
     size_t lent_left;
     txm_scratch *scratch;     /* where wire goes, for the length of one call; NULL outside */
-    void *owner;              /* the thread that is inside, NULL for none; only touched atomically */
+    void *owner;              /* the thread that is inside, NULL for none, or buffers.c; only touched atomically */
     txm_scratch *held;        /* the scratch of the call whose result Python is still putting away; the owner's alone */
     int warm;                 /* its place among those that keep their buffers, from 1; 0 for none */
     int wants;                /* TXM_WANTS_ bits */
@@ -134,6 +134,7 @@ void txm_errors_clear(void);
 
 int txm_buffers_init(void);
 void txm_buffers_keep(txm_connection *connection);
+void *txm_buffers_owner(txm_connection *connection, void *thread);
 void txm_buffers_forget(const txm_connection *connection);
 int txm_warm_connections(void);
 
