@@ -1,0 +1,158 @@
+"""TLS in memory against its limit and its peers: ``python -m benchmarks.in_memory``, run by ``make bench``.
+
+One connection in one process, TLS 1.3 with AES-128-GCM and a P-256 certificate: what it costs to turn one message of
+plaintext into wire, and one message's wire into plaintext, for the C loop, for txmembio and for what else there is.
+``docs/benchmarks.md`` says how to read the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from benchmarks import report
+from benchmarks.c_loop import CIPHER_SUITE, End, Library, build, c_contenders
+from benchmarks.contenders import PYTHON_CONTENDERS
+from benchmarks.remote import RemoteLane, python_with_pyopenssl
+from benchmarks.slices import ALL_WORKS, BenchmarkError, Lane, LocalLane
+
+ROUNDS, QUICK_ROUNDS = 9, 3
+"""Rounds: enough for quartiles; and enough to see that everything runs."""
+
+SLICE_SECONDS, QUICK_SLICE_SECONDS = 0.06, 0.002
+"""Seconds of each slice: several turns of the operating system's scheduler; and as little as can be timed."""
+
+
+def _lanes(stack: ExitStack, without: set[str]) -> list[Lane]:
+    """Builds the C loop, makes the certificate and starts every contender; *stack* ends it all."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    pem = folder / "server.pem"
+    certificate = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.ECDSA)  # on P-256
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    path = build(folder)
+    library = Library(path)
+    lanes: list[Lane] = [LocalLane(contender) for contender in c_contenders(library, pem)]
+    for key, contender in PYTHON_CONTENDERS.items():
+        if key in without:
+            continue
+        if key == "pyopenssl":
+            lanes.append(RemoteLane(key, python_with_pyopenssl(), path, pem))
+        else:
+            lanes.append(LocalLane(contender(End(library, pem))))
+        stack.callback(lanes[-1].close)
+        if key.startswith("txmembio") and lanes[-1].library != library.version:
+            raise BenchmarkError(
+                f"txmembio runs with {lanes[-1].library}, the C loop with {library.version}: "
+                "set OPENSSL_DIR to what it was when txmembio was built"
+            )
+    return lanes
+
+
+def measure(lanes: Sequence[Lane], rounds: int, seconds: float, progress: Callable[[str], None]) -> list[report.Sample]:
+    """Has all of *lanes* do all of their work, in turn, *rounds* times over."""
+    for lane in lanes:
+        progress(f"checking {lane.name}")
+        lane.prepare([work for work in ALL_WORKS if work.direction in lane.directions], seconds)
+    samples = []
+    for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}")
+        # Another one goes first in each round: a slice is not always followed, or preceded, by the same other.
+        turn = [*lanes[number % len(lanes) :], *lanes[: number % len(lanes)]]
+        for work in ALL_WORKS:
+            for lane in turn:
+                if work.direction in lane.directions:
+                    done = lane.slice(work)
+                    sample = report.Sample(number, lane.key, *work, done.messages, done.wall, done.cpu)
+                    samples.append(sample)
+    return samples
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python_configured_with": sysconfig.get_config_var("CONFIG_ARGS"),  # --enable-optimizations, or not
+        "cffi": metadata.version("cffi"),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _heading(machine: dict[str, Any], rounds: int, seconds: float) -> str:
+    return f"""\
+TLS 1.3, {CIPHER_SUITE}, in memory; {machine["python"]}, {machine["platform"]}, {machine["processors"]} processors.
+{rounds} rounds, in each {seconds * 1000:g} ms for each contender and work; processor time for one message.
+x: times the C loop's time, paired within each round: median (quartiles); 1.00 is as fast, less is faster.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. The status is 0 whether or not an aim was met, 2 when nothing could be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.in_memory", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke test of a few seconds: its figures mean little")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write raw rounds and all figures to FILE as well")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=sorted(PYTHON_CONTENDERS),
+        help="leave this contender out; can be given more than once",
+    )
+    options = parser.parse_args(arguments)
+    rounds = options.rounds if options.rounds is not None else QUICK_ROUNDS if options.quick else ROUNDS
+    if rounds < 1:
+        parser.error(f"--rounds {rounds}: expected 1 or more")
+    seconds = QUICK_SLICE_SECONDS if options.quick else SLICE_SECONDS
+    machine = _machine()
+
+    def progress(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        with ExitStack() as stack:
+            lanes = _lanes(stack, set(options.without))
+            samples = measure(lanes, rounds, seconds, progress)
+    except BenchmarkError as error:
+        print(f"benchmarks.in_memory: {error}", file=sys.stderr)
+        return 2
+
+    results = report.Results(samples)
+    names = {lane.key: lane.name for lane in lanes}
+    outcomes = report.aims(results, names)
+    print(_heading(machine, rounds, seconds))
+    print(report.tables(results, {lane.key: f"{lane.name} ({lane.library})" for lane in lanes}))
+    print(report.aims_table(outcomes))
+    if options.json is not None:
+        document = {
+            "machine": machine,
+            "settings": {
+                "rounds": rounds,
+                "slice_seconds": seconds,
+                "quick": options.quick,
+                "cipher_suite": CIPHER_SUITE,
+            },
+            "contenders": [{"key": lane.key, "name": lane.name, "library": lane.library} for lane in lanes],
+            "aims": outcomes,
+            "summary": results.summary(),
+            "samples": [sample._asdict() for sample in samples],
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
