@@ -40,39 +40,42 @@ static void on_info(const SSL *ssl, int where, int value)
         c->alert_received = description;
 }
 
-/* Writes down the first thing wrong with the peer's chain, then lets Python decide where it asked to. */
+/* What the peer's chain is refused for, and which of its certificates it is about, for the exception. */
+static void write_down(txm_connection *c, X509_STORE_CTX *store)
+{
+    X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+    BIO *text = BIO_new(BIO_s_mem());
+    c->verify_error = X509_STORE_CTX_get_error(store);
+    c->verify_depth = X509_STORE_CTX_get_error_depth(store);
+    c->verify_subject[0] = '\0';
+    if (text != NULL && certificate != NULL &&
+        X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
+        int length = BIO_read(text, c->verify_subject, sizeof c->verify_subject - 1);
+        c->verify_subject[length > 0 ? length : 0] = '\0';
+    }
+    BIO_free(text);
+}
+
+/* Lets Python decide about a certificate where it asked to, and writes down a refusal: the first one ends verification,
+ * and OpenSSL's complaints that Python has waved through are none. With SSL_VERIFY_NONE nobody is refused, so nobody is
+ * asked. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     txm_connection *c = ssl == NULL ? NULL : connection_of(ssl);
+    int verdict = ok;
     if (c == NULL)
         return ok;
-    if (!ok && c->verify_error == X509_V_OK) {
-        X509 *certificate = X509_STORE_CTX_get_current_cert(store);
-        BIO *text = BIO_new(BIO_s_mem());
-        c->verify_error = X509_STORE_CTX_get_error(store);
-        c->verify_depth = X509_STORE_CTX_get_error_depth(store);
-        c->verify_subject[0] = '\0';
-        if (text != NULL && certificate != NULL &&
-            X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
-            int length = BIO_read(text, c->verify_subject, sizeof c->verify_subject - 1);
-            c->verify_subject[length > 0 ? length : 0] = '\0';
-        }
-        BIO_free(text);
-    }
-    if (c->wants & TXM_WANTS_VERIFY) {
-        int verdict = txm_py_verify(c->handle, ok, store);
+    if ((c->wants & TXM_WANTS_VERIFY) && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE) {
+        verdict = txm_py_verify(c->handle, ok, store);
         if (verdict)
             X509_STORE_CTX_set_error(store, X509_V_OK);
         else if (ok)
             X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
-        if (!verdict && c->verify_error == X509_V_OK) {
-            c->verify_error = X509_STORE_CTX_get_error(store);
-            c->verify_depth = X509_STORE_CTX_get_error_depth(store);
-        }
-        return verdict;
     }
-    return ok;
+    if (!verdict)
+        write_down(c, store);
+    return verdict;
 }
 
 /* The server's choice by its own order of preference; nothing in common means no ALPN, as in the standard library. */
@@ -120,9 +123,23 @@ int txm_client_hello_server_name(SSL *ssl, const unsigned char **name, size_t *l
     if (list != left - 2 || extension[2] != TLSEXT_NAMETYPE_host_name)
         return 0;
     *length = (size_t)extension[3] << 8 | extension[4];
-    if (*length == 0 || *length != left - 5 || *length > TLSEXT_MAXLEN_host_name)
+    if (*length == 0 || *length != left - 5 || *length > TXM_HOST_NAME_ROOM)
         return 0;
     *name = extension + 5;
+    return 1;
+}
+
+/* After a HelloRetryRequest the client says hello once more; RFC 8446 section 4.1.2 has it change nothing that decisions
+ * were based on. A client that passes the check for one name and then comes out as another would be served the other's
+ * secrets. Returns 1 for the first hello, and for another one with the same name. */
+static int is_same_name(txm_connection *c, const unsigned char *name, size_t length)
+{
+    if (c->hello_heard)
+        return length == c->hello_name_length && (length == 0 || memcmp(name, c->hello_name, length) == 0);
+    c->hello_heard = 1;
+    c->hello_name_length = length;
+    if (length != 0)
+        memcpy(c->hello_name, name, length);
     return 1;
 }
 
@@ -134,12 +151,19 @@ static int on_client_hello(SSL *ssl, int *alert, void *unused)
     size_t length;
     int verdict;
     (void)unused;
-    if (c == NULL || !(c->wants & TXM_WANTS_CLIENT_HELLO))
+    /* A context that Python has switched to need not have a callback of its own. */
+    if (c == NULL || !((c->wants & TXM_WANTS_CLIENT_HELLO) || c->hello_heard))
         return SSL_CLIENT_HELLO_SUCCESS;
     if (!txm_client_hello_server_name(ssl, &name, &length)) {
         *alert = SSL_AD_DECODE_ERROR;
         return SSL_CLIENT_HELLO_ERROR;
     }
+    if (!is_same_name(c, name, length)) {
+        *alert = SSL_AD_ILLEGAL_PARAMETER;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
+    if (!(c->wants & TXM_WANTS_CLIENT_HELLO))
+        return SSL_CLIENT_HELLO_SUCCESS;
     verdict = txm_py_client_hello(c->handle, name, length);
     if (verdict == -1)
         return SSL_CLIENT_HELLO_SUCCESS;
@@ -169,11 +193,7 @@ void txm_callbacks_install(SSL_CTX *context)
     SSL_CTX_set_info_callback(context, on_info);
     SSL_CTX_set_alpn_select_cb(context, on_alpn, NULL);
     SSL_CTX_set_tlsext_servername_callback(context, on_server_name);
-}
-
-void txm_client_hello_enable(SSL_CTX *context, int on)
-{
-    SSL_CTX_set_client_hello_cb(context, on ? on_client_hello : NULL, NULL);
+    SSL_CTX_set_client_hello_cb(context, on_client_hello, NULL);
 }
 
 void txm_keylog_enable(SSL_CTX *context, int on) { SSL_CTX_set_keylog_callback(context, on ? on_keylog : NULL); }
@@ -182,12 +202,20 @@ void txm_verify_set(SSL_CTX *context, int mode) { SSL_CTX_set_verify(context, mo
 
 /* Makes everything that a context decides come from another one, for a connection whose ClientHello has just arrived.
  * SSL_set_SSL_CTX() alone takes certificates, ciphers, CA names and the session-id context, and leaves what SSL_new()
- * copied: verification, versions, options, tickets and groups. Returns 1, or 0 with the queue saying why. */
-int txm_connection_switch(txm_connection *c, SSL_CTX *context, const char *groups)
+ * copied: verification, versions, options, tickets and groups. The session-id context it takes only where the old one
+ * is still as it was when the SSL was made. Returns 1, or 0 with the queue saying why. */
+int txm_connection_switch(txm_connection *c, SSL_CTX *context, const char *groups,
+                          const unsigned char *session_id_context, unsigned int length)
 {
     SSL *ssl = c->ssl;
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     uint64_t options = SSL_CTX_get_options(context);
-    if (SSL_set_SSL_CTX(ssl, context) == NULL || !SSL_set1_param(ssl, SSL_CTX_get0_param(context)))
+    if (c->first == NULL)
+        c->first = SSL_get_SSL_CTX(ssl);
+    /* SSL_set1_param() only ever adds flags. */
+    if (SSL_set_SSL_CTX(ssl, context) == NULL || !X509_VERIFY_PARAM_clear_flags(param, ~0UL) ||
+        !SSL_set1_param(ssl, SSL_CTX_get0_param(context)) ||
+        !SSL_set_session_id_context(ssl, session_id_context, length))
         return 0;
     SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), on_verify);
     SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);

@@ -10,9 +10,18 @@ atomic. A scratch that an exception kept from coming back is freed, cleansed, by
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
-from txmembio._openssl._lib import ffi, lib
+try:
+    from txmembio._openssl._lib import ffi, lib
+except ModuleNotFoundError as missing:
+    if missing.name != "txmembio._openssl._lib":
+        raise
+    raise ImportError(
+        f"txmembio's C extension is not in {os.path.dirname(__file__)}: install the package, or build a checkout in place"
+        " with `make develop`"
+    ) from None
 
 __all__ = [
     "KEPT",

@@ -25,6 +25,9 @@
  * active at once in most, and few enough not to matter in any. */
 #define TXM_WARM 128
 
+/* Length of a host name in a ClientHello at most, in bytes (OpenSSL's TLSEXT_MAXLEN_host_name). */
+#define TXM_HOST_NAME_ROOM 255
+
 /* What a call reports besides bytes; bits of txm_report.status. */
 #define TXM_MORE 1         /* the scratch is full: take the bytes, call again with what was not consumed */
 #define TXM_ESTABLISHED 2  /* the handshake was completed in this call */
@@ -94,11 +97,15 @@ typedef struct {
     int failed;               /* a TXM_FAILED or TXM_TRUNCATED was reported to receive or send */
     int alert_sent;           /* the last alert but close_notify, RFC 8446 section 6, or -1 */
     int alert_received;
-    long verify_error;        /* the first X509_V_ERR_ of the peer's chain, 0 for none */
+    long verify_error;        /* the X509_V_ERR_ that the peer's chain was refused for, 0 for none */
     int verify_depth;         /* where in the chain it was, 0 being the peer itself */
     char verify_subject[TXM_TEXT_ROOM];  /* whose certificate, as RFC 2253 writes names */
     const unsigned char *alpn;           /* ALPN to answer with, in wire format (RFC 7301); not owned */
     unsigned int alpn_length;
+    SSL_CTX *first;           /* the context before the first switch, NULL without one; the SSL keeps it alive */
+    int hello_heard;          /* Python has decided about a ClientHello, which was for this name: */
+    size_t hello_name_length;
+    unsigned char hello_name[TXM_HOST_NAME_ROOM];
 } txm_connection;
 
 /* --- pump.c: the data path ------------------------------------------------------------------------------------- */
@@ -142,9 +149,9 @@ int txm_warm_connections(void);
 
 void txm_callbacks_install(SSL_CTX *context);
 void txm_keylog_enable(SSL_CTX *context, int on);
-void txm_client_hello_enable(SSL_CTX *context, int on);
 void txm_verify_set(SSL_CTX *context, int mode);
-int txm_connection_switch(txm_connection *connection, SSL_CTX *context, const char *groups);
+int txm_connection_switch(txm_connection *connection, SSL_CTX *context, const char *groups,
+                          const unsigned char *session_id_context, unsigned int length);
 int txm_client_hello_server_name(SSL *ssl, const unsigned char **name, size_t *length);
 
 /* --- ticket_keys.c ------------------------------------------------------------------------------------------------ */

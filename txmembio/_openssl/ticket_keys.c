@@ -78,15 +78,24 @@ static int set_mac(EVP_MAC_CTX *mac, ticket_key *key)
     return EVP_MAC_CTX_set_params(mac, parameters);
 }
 
+/* The keys that apply: those of the context that a server name has switched to, or, where that has none, of the one the
+ * connection was made with. OpenSSL asks because the latter has some. */
+static ticket_keys *keys_of(SSL *ssl)
+{
+    const txm_connection *c = SSL_get_app_data(ssl);
+    ticket_keys *keys = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), index_on_context);
+    if (keys == NULL && c != NULL && c->first != NULL)
+        keys = SSL_CTX_get_ex_data(c->first, index_on_context);
+    return keys;
+}
+
 /* SSL_CTX_set_tlsext_ticket_key_evp_cb(3): -1 error, 0 no such key, 1 fine, 2 fine and renew. */
 static int on_ticket(SSL *ssl, unsigned char name[NAME_LENGTH], unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int encrypting)
 {
-    SSL_CTX *context = SSL_get_SSL_CTX(ssl);
-    ticket_keys *keys = SSL_CTX_get_ex_data(context, index_on_context);
     ticket_key key;
     const EVP_CIPHER *kind;
-    int place = find_key(keys, encrypting ? NULL : name, &key);
+    int place = find_key(keys_of(ssl), encrypting ? NULL : name, &key);
     int answer = -1;
     if (place < 0)
         return encrypting ? -1 : 0;

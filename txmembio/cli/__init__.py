@@ -1,0 +1,75 @@
+"""`python -m txmembio`: the commands and their options.
+
+    info    what this installation is made of
+    demo    serve a site over TLS without pyOpenSSL, and fetch it
+
+A command's own module does the work, and is imported when the command is asked for: `info` needs the core alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import txmembio
+from txmembio.cli.installed import is_installed
+
+__all__ = ["main"]
+
+HIGHEST_PORT = 65535
+"""Ports are 16 bits wide (RFC 9293, section 3.1)."""
+
+DEMO_NEEDS = ("twisted", "trustme")
+"""Packages that the core does without, and the extra `demo` brings."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; `arguments` are those of the command line if left out. Returns the exit status: 0, or 1 if the
+    command failed, which its last line then explains. Raises SystemExit for arguments that make no sense."""
+    parser = argparse.ArgumentParser(prog="python -m txmembio", description="TLS in memory, for Twisted and Tornado.")
+    parser.add_argument("--version", action="version", version=f"txmembio {txmembio.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_info(commands)
+    _add_demo(commands)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "say what this installation is made of: versions, which OpenSSL, what it can do"
+    parser = commands.add_parser("info", help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_info)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "serve a site over TLS without pyOpenSSL, and fetch it"
+    more = "Certificates and pages are kept in the folder txmembio-demo of the working directory."
+    parser = commands.add_parser("demo", help=text, description=f"{text}. {more}")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="where to listen; any free port if left out")
+    parser.add_argument("--keep", action="store_true", help="leave the site running until Ctrl-C")
+    parser.set_defaults(run=_demo)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= HIGHEST_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: expected a number from 0 to {HIGHEST_PORT}")
+    return int(text)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from txmembio.cli import info
+
+    print(info.as_json() if options.json else info.as_text())
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    missing = [name for name in DEMO_NEEDS if not is_installed(name)]
+    if missing:
+        print(f"txmembio demo failed: {' and '.join(missing)} not installed: pip install 'txmembio[demo]' brings them")
+        return 1
+    from txmembio.cli import demo
+
+    return demo.main(options.port, options.keep)
