@@ -1,0 +1,659 @@
+"""One TLS connection in Twisted: the protocol of the transport beneath, and the transport of the application.
+
+    transport beneath ──dataReceived──►  TLSTransport  ──dataReceived──►  the application's protocol
+    transport beneath ◄─────write──────  TLSTransport  ◄─────write──────  the application's protocol
+              wire                                           plaintext
+
+Receiving. Each chunk of wire becomes at most one `dataReceived`. `Connection.changed` says whether the chunk did more
+than carry plaintext; only then is there more to look at, in this order: send what OpenSSL wants to send, announce the
+finished handshake, deliver the plaintext, then deal with an error or the peer's close_notify.
+
+Sending. Small writes are held and encrypted together: until the call into the application that is under way ends, or
+else until the end of the reactor's turn. What is held never reaches `HELD_LIMIT`. All wire leaves through `_send_wire`.
+
+Closing. `_phase` only ever grows: OPEN, CLOSING once the transport beneath has been told `loseConnection`, ABORTING
+once it has been told `abortConnection`. An orderly close goes through these steps before, each as soon as it can:
+
+    loseConnection()     nothing more is delivered; writes are dropped, except those of a producer still registered
+    no producer left     what is held is encrypted, close_notify after it; the shutdown time-out starts
+    peer's close_notify  the transport beneath is told loseConnection()
+
+`connectionLost` gets one of these reasons, so that clean and unclean can be told apart:
+
+    ConnectionDone       the peer sent close_notify; or we did, and then the peer's transport ended
+    ConnectionTruncated  the peer's transport ended without close_notify
+    an SSLError          the handshake failed, or what the peer sent was not valid TLS, or it sent a fatal alert
+    HandshakeTimeout     the handshake took too long
+    ShutdownTimeout      the close took too long
+    ConnectionAborted    abortConnection() was called
+    anything else        what the transport beneath reported, such as ConnectionLost for a reset
+
+ConnectionTruncated and the time-outs are subclasses of Twisted's ConnectionLost, as ConnectionAborted is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, TimeoutError
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    INegotiated,
+    IProtocol,
+    IPushProducer,
+    ISSLTransport,
+    ISystemHandle,
+    ITLSTransport,
+    ITransport,
+)
+from twisted.logger import Logger, LogLevel
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
+
+from .. import Certificate, Connection, SSLEOFError, SSLError
+from .producer import ProducerProxy
+
+if TYPE_CHECKING:
+    from .factory import TLSFactory
+
+__all__ = ["ConnectionTruncated", "HandshakeTimeout", "ShutdownTimeout", "TLSTransport"]
+
+#: Bytes of plaintext. Holding more than four full records saves nothing, and without a bound a fast producer
+#: has all its output joined into one huge buffer. It is also Twisted's own high-water mark for a transport's buffer.
+HELD_LIMIT = 64 * 1024
+
+#: Bytes of plaintext: one full record (RFC 8446 section 5.1). A write of this size gains nothing by waiting for others.
+DIRECT_WRITE = 16 * 1024
+
+#: Bytes of wire. A peer can ask for answers without end (KeyUpdate, RFC 8446 section 4.6.3); honest ones ask for a few
+#: per terabyte. Beyond this much, answers that the peer does not read either end the connection.
+ANSWER_LIMIT = 64 * 1024
+
+#: Reachable through the transport beneath, but they would put bytes on the wire beside the TLS connection.
+_NOT_PASSED_ON = frozenset({"startTLS", "writeSomeData"})
+
+OPEN, CLOSING, ABORTING = range(3)
+
+_log = Logger()
+
+
+class ConnectionTruncated(ConnectionLost):
+    """The peer's transport ended without close_notify: what was received may be cut short (RFC 8446 section 6.1).
+
+    `__cause__` is the `txmembio.SSLEOFError`.
+    """
+
+    MESSAGE = "The connection ended without a TLS close_notify"
+
+
+class _TimedOut(ConnectionLost, TimeoutError):
+    def __init__(self, message: str) -> None:
+        super().__init__(string=message)
+
+
+class HandshakeTimeout(_TimedOut):
+    """The TLS handshake was not complete within `TLSFactory.handshakeTimeout` seconds of the connection being made."""
+
+    MESSAGE = "The TLS handshake timed out"
+
+
+class ShutdownTimeout(_TimedOut):
+    """A connection being closed made no progress for `TLSFactory.shutdownTimeout` seconds."""
+
+    MESSAGE = "The TLS shutdown timed out"
+
+
+# A ProtocolWrapper, because that is how web servers that hand a connection over to another protocol (for WebSockets,
+# say) recognise a transport whose `wrappedProtocol` is the one to replace. So it is looked up for each delivery.
+@implementer(ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle)
+class TLSTransport(ProtocolWrapper):
+    """TLS over any Twisted transport. Made by `TLSFactory`; the application meets it as `self.transport`.
+
+    Beside what is documented here it provides every interface that the transport beneath provides (`ITCPTransport`,
+    `IUNIXTransport`, …), and passes on to it every method it does not have itself; except `ITLSTransport`, since a
+    `startTLS` passed on would begin TLS beneath this one.
+    """
+
+    # `__provides__`, which zope sets, stays in the instance's dictionary: as a slot, it would be asked of `__getattr__`
+    # while it is not set, and so of the transport beneath.
+    __slots__ = (
+        "_answered",
+        "_delivering",
+        "_established",
+        "_flush_call",
+        "_half_closing",
+        "_held",
+        "_held_size",
+        "_phase",
+        "_producer",
+        "_read_closed",
+        "_reading_paused",
+        "_reason",
+        "_timer",
+        "_unsent",
+        "_writable",
+        "connected",
+        "connection",
+        "disconnecting",
+        "factory",
+        "transport",
+        "wrappedProtocol",
+    )
+
+    disconnecting: bool
+
+    def __init__(self, factory: TLSFactory, wrappedProtocol: IProtocol, connection: Connection) -> None:
+        self.factory: TLSFactory = factory
+        self.wrappedProtocol = wrappedProtocol
+        #: The `txmembio.Connection`: version, cipher, group, session, channel binding, …
+        self.connection = connection
+        self.transport: Any = None
+        self.connected = False
+        #: True from the moment the connection is being closed, by either side.
+        self.disconnecting = False
+        self._established = False  # the application knows that the handshake is complete
+        self._phase = OPEN
+        self._read_closed = False  # an IHalfCloseableProtocol knows that the peer sends no more
+        self._half_closing = False  # loseWriteConnection was called
+        self._writable = False  # write() still takes data
+        self._reading_paused = False
+        self._delivering = False  # a call into the application is under way, and will be followed by a flush
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._flush_call: IDelayedCall | None = None
+        self._producer: ProducerProxy | None = None
+        self._timer: IDelayedCall | None = None  # of the handshake, then of the shutdown
+        self._answered = 0  # bytes of wire that the peer has caused since the handshake, or since it last read them
+        self._unsent = 0  # at the last look of the shutdown's timer
+        self._reason: Failure | None = None  # decided before the transport beneath reported the end
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _NOT_PASSED_ON:
+            raise AttributeError(f"{name} of the transport beneath would bypass TLS")
+        return getattr(self.transport, name)
+
+    # IProtocol: what the transport beneath calls
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Connect the application's protocol to this transport, then begin the handshake."""
+        directlyProvides(
+            self, *(interface for interface in providedBy(transport) if not interface.isOrExtends(ITLSTransport))
+        )
+        self.transport = transport
+        self.connected = self._writable = True
+        self.factory.registerProtocol(self)
+        self._start_timer(self.factory.handshakeTimeout, self._handshake_timed_out)
+        self.call_application(lambda: self.wrappedProtocol.makeConnection(self))
+        if self._phase == OPEN and self.connected:
+            try:
+                self.connection.do_handshake()
+            except SSLError as error:
+                self._fail(error)
+            else:
+                self._look(b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take wire from the transport beneath; deliver its plaintext, if there is any, in one call."""
+        connection = self.connection
+        try:
+            plaintext = connection.receive_wire(data)
+        except SSLError as error:
+            self._fail(error)
+            return
+        if connection.changed:
+            self._look(plaintext)
+        elif plaintext:
+            # call_application(), written out: this is the path of nearly every chunk
+            outermost = not self._delivering
+            self._delivering = True
+            try:
+                self.wrappedProtocol.dataReceived(plaintext)
+            finally:
+                if outermost:
+                    self._delivering = False
+                    if self._held:
+                        self._flush()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The transport beneath is gone: tell the application why, in the terms listed at the top of this module."""
+        reason = self._final_reason(reason)
+        self.connected = self._writable = False
+        self.disconnecting = True
+        self._start_timer(None)
+        if self._flush_call is not None:
+            self._flush_call.cancel()
+            self._flush_call = None
+        self._drop_held()
+        self._log_loss(reason)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stop()
+        self.factory.unregisterProtocol(self)
+        try:
+            self.wrappedProtocol.connectionLost(reason)
+        finally:
+            # Each refers to the other.
+            self.wrappedProtocol = None  # type: ignore[assignment]
+
+    # ITransport and ITCPTransport
+
+    def write(self, data: bytes) -> None:
+        """Send plaintext. Before the handshake is complete it is kept, in order; on a closing connection it is dropped.
+
+        :raises TypeError: for anything but bytes.
+        """
+        if not isinstance(data, bytes):
+            raise TypeError(f"write() takes bytes, not {type(data).__name__}")
+        if not data or not self._writable:
+            return
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= HELD_LIMIT:
+            self._flush()
+        elif not self._delivering:
+            if len(data) >= DIRECT_WRITE:
+                self._flush()
+            elif self._flush_call is None:
+                self._flush_call = self.factory.clock.callLater(0, self._flush_later)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """`write(b"".join(iovec))`."""
+        self.write(b"".join(iovec))
+
+    def loseConnection(self) -> None:
+        """Close in order: what was written goes out first, then close_notify, then the peer has its turn.
+
+        With a producer registered, that begins when it is unregistered; before the handshake is complete, when it is,
+        unless nothing was written at all. Data that still arrives is discarded.
+        """
+        if self.disconnecting or not self.connected:
+            return
+        self.disconnecting = True
+        # Left set: from now on each chunk of wire takes the path where its plaintext is discarded.
+        self.connection.changed = True
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resumeProducing()
+        self._finish_writing()
+
+    def loseWriteConnection(self) -> None:
+        """Close the sending half: close_notify after what was written, while the peer's data is still received.
+
+        As with `loseConnection`, a registered producer comes first. Only TLS 1.3 has this; a TLS 1.2 peer answers with
+        its own close_notify and closes (RFC 5246 section 7.2.1). A protocol that provides `IHalfCloseableProtocol` is
+        told by `writeConnectionLost` when close_notify has gone out, by `readConnectionLost` when the peer's has come
+        in. The transport beneath stays as it is.
+        """
+        if self.connected and not self.disconnecting:
+            self._half_closing = True
+            self._finish_writing()
+
+    def abortConnection(self) -> None:
+        """Close at once: no close_notify, nothing more is sent or delivered. The reason will be `ConnectionAborted`.
+
+        A transport beneath without `abortConnection` (a process, say) is told `loseConnection` instead.
+        """
+        if self.connected:
+            self._abort(ConnectionAborted())
+
+    def getPeerCertificate(self) -> Certificate | None:
+        """The peer's certificate, whether or not it was verified: `connection.context.verify_mode` says if it was.
+
+        None before the handshake is complete and when the peer sent none.
+        """
+        return self.connection.peer_certificate() if self.connection.handshake_complete else None
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """The application protocol that ALPN chose (RFC 7301), or None: no agreement, or no handshake yet."""
+        name = self.connection.selected_alpn_protocol()
+        return None if name is None else name.encode()
+
+    def getHandle(self) -> Connection:
+        """The `txmembio.Connection`, the same as `connection`."""
+        return self.connection
+
+    # ISSLTransport promises these of every TLS transport; over a pipe, say, there is nothing to set.
+
+    def getTcpNoDelay(self) -> bool:
+        """TCP_NODELAY of the transport beneath; False if it has no such thing."""
+        return bool(self._tcp_option("getTcpNoDelay"))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Set TCP_NODELAY of the transport beneath, if it has such a thing."""
+        self._tcp_option("setTcpNoDelay", enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """SO_KEEPALIVE of the transport beneath; False if it has no such thing."""
+        return bool(self._tcp_option("getTcpKeepAlive"))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Set SO_KEEPALIVE of the transport beneath, if it has such a thing."""
+        self._tcp_option("setTcpKeepAlive", enabled)
+
+    def _tcp_option(self, method: str, *arguments: bool) -> object:
+        function = getattr(self.transport, method, None)
+        try:
+            return None if function is None else function(*arguments)
+        except OSError:  # a UNIX socket, of which older versions of Twisted ask it nevertheless
+            return None
+
+    # IPushProducer: the application asks for less
+
+    def pauseProducing(self) -> None:
+        """Stop reading from the transport beneath; a handshake under way stops too, its time-out does not.
+
+        One chunk may still be delivered, if it had been received already.
+        """
+        if self.connected and not self.disconnecting:
+            self._reading_paused = True
+            self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on reading. Does nothing once the connection is closing."""
+        if self.connected and not self.disconnecting:
+            self._reading_paused = False
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The same as `loseConnection`."""
+        self.loseConnection()
+
+    # IConsumer: the application is asked for less
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let `producer` write as fast as the transport beneath can take it.
+
+        As on TCP: a push producer (`streaming` true) is paused when the transport beneath has had enough, and resumed;
+        a pull producer is asked for more each time there is room. Before the handshake is complete, a push producer
+        is paused once 64 KiB of plaintext are waiting for that, and a pull producer is not yet asked at all. On a
+        connection that takes no more data, `producer.stopProducing()` is called instead.
+
+        :raises RuntimeError: another producer is registered.
+        """
+        if self._producer is not None:
+            raise RuntimeError(
+                f"cannot register producer {producer!r}: {self._producer.producer!r} is still registered"
+            )
+        if not self._writable:
+            producer.stopProducing()
+            return
+        self._producer = ProducerProxy(self, producer, streaming)
+        if streaming or self._established:
+            self._producer.attach()
+
+    def unregisterProducer(self) -> None:
+        """The producer is done. If the connection is to be closed, that happens now."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.detach()
+            if self._ending:
+                self._finish_writing()
+
+    def stopConsuming(self) -> None:
+        """Unregister the producer and close."""
+        self.unregisterProducer()
+        self.loseConnection()
+
+    # Receiving
+
+    def _look(self, plaintext: bytes) -> None:
+        """The last call into the connection did more than carry `plaintext`: see what, in the application's order."""
+        connection = self.connection
+        connection.changed = self.disconnecting
+        if self._phase == ABORTING:
+            return
+        wire = connection.wire_to_send()
+        if wire:
+            self._send_wire(wire)
+            if self._established:
+                self._count_answer(len(wire))
+        self.call_application(lambda: self._tell_application(plaintext))
+        if not self.connected:
+            return
+        if connection.error is not None:
+            self._fail(connection.error)
+        elif connection.peer_closed:
+            self._peer_closed()
+        elif self._ending:
+            self._finish_writing()
+
+    def _tell_application(self, plaintext: bytes) -> None:
+        if self.connection.handshake_complete and not self._established and self.connected and self._phase == OPEN:
+            self._established = True
+            self._start_timer(None)
+            if IHandshakeListener.providedBy(self.wrappedProtocol):
+                self.wrappedProtocol.handshakeCompleted()
+            if self._producer is not None:
+                self._producer.handshake_complete()
+        if plaintext and not self.disconnecting:
+            self.wrappedProtocol.dataReceived(plaintext)
+
+    def _count_answer(self, size: int) -> None:
+        self._answered += size
+        if self._answered > ANSWER_LIMIT:
+            if _unsent_wire(self.transport) > ANSWER_LIMIT:
+                self._abort(
+                    ConnectionLost(f"more than {ANSWER_LIMIT} bytes of answers wait for a peer that reads none")
+                )
+            self._answered = 0
+
+    def _peer_closed(self) -> None:
+        """close_notify has come in; nothing will follow it."""
+        if self._phase != OPEN:
+            return
+        half_closeable = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if half_closeable is not None and not self.disconnecting and self.connection.version() == "TLSv1.3":
+            if not self._read_closed:
+                self._read_closed = True
+                self.call_application(half_closeable.readConnectionLost)
+            if not self.connection.closed:
+                return  # the application may go on sending, and has to call loseConnection()
+        self._send_close_notify()
+        self._close_transport()
+
+    # Sending
+
+    def call_application(self, call: Callable[[], object]) -> None:
+        """Call into the application, for this adapter; what it writes meanwhile goes out together at the end."""
+        outermost = not self._delivering
+        self._delivering = True
+        try:
+            call()
+        finally:
+            if outermost:
+                self._delivering = False
+                if self._held:
+                    self._flush()
+
+    def _flush_later(self) -> None:
+        self._flush_call = None
+        if self._held:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Encrypt and send what is held."""
+        connection = self.connection
+        try:
+            wire = connection.plaintext_to_wire(self._take_held())
+        except SSLError as error:
+            self._fail(error)
+            return
+        if wire:
+            self._send_wire(wire)
+        if not self._established and self._producer is not None and connection.plaintext_pending > HELD_LIMIT:
+            self._producer.wait_for_handshake()
+
+    def _take_held(self) -> bytes:
+        held = self._held
+        plaintext = held[0] if len(held) == 1 else b"".join(held)
+        self._drop_held()
+        return plaintext
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._held_size = 0
+
+    def _send_wire(self, wire: bytes) -> None:
+        """The only way out."""
+        self.transport.write(wire)
+
+    # Closing
+
+    @property
+    def _ending(self) -> bool:
+        """The application has asked for an end to its plaintext."""
+        return self.disconnecting or self._half_closing
+
+    def _finish_writing(self) -> None:
+        """As soon as nothing has to go before it, send close_notify; then wait for the peer's, if it is not here."""
+        connection = self.connection
+        if self._phase != OPEN or self._producer is not None or not self.connected:
+            return
+        self._writable = False
+        if not connection.handshake_complete:
+            if self._held:
+                self._flush()
+            if self.disconnecting and not connection.plaintext_pending:
+                self._close_transport()  # there is nothing that the peer is owed
+            return  # the end of the handshake leads here again
+        if not connection.closed:
+            self._send_close_notify()
+            half_closeable = IHalfCloseableProtocol(self.wrappedProtocol, None) if self._half_closing else None
+            if half_closeable is not None and not self.disconnecting:
+                self.call_application(half_closeable.writeConnectionLost)
+        if connection.peer_closed:
+            self._close_transport()
+        elif self.disconnecting and self._phase == OPEN and self._timer is None:
+            self._start_shutdown_timer()
+
+    def _send_close_notify(self) -> None:
+        """What is held, and close_notify after it, in one piece of wire."""
+        connection = self.connection
+        self._writable = False
+        try:
+            if self._held:
+                connection.send_plaintext(self._take_held())
+            connection.close()
+            wire = connection.wire_to_send()
+        except SSLError as error:
+            self._fail(error)
+            return
+        if wire:
+            self._send_wire(wire)
+
+    def _fail(self, error: SSLError) -> None:
+        """TLS has failed: send the alert, and close. The application hears of it when the transport beneath is gone."""
+        error.__traceback__ = None  # its frames refer to this transport, and the connection keeps the error
+        if self._phase != OPEN:
+            return
+        self._reason = Failure(error)
+        wire = self.connection.wire_to_send()
+        if wire:
+            self._send_wire(wire)
+        self._close_transport()
+
+    def _close_transport(self) -> None:
+        """Everything has been said: have the transport beneath send it and close, within the shutdown time-out."""
+        if self._phase == OPEN and self.connected:
+            self._stop_application(CLOSING)
+            self._start_shutdown_timer()
+            self.transport.loseConnection()
+
+    def _abort(self, exception: Exception) -> None:
+        if self._phase != ABORTING and self.connected:
+            self._stop_application(ABORTING)
+            if self._reason is None:
+                self._reason = Failure(exception)
+            getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+
+    def _stop_application(self, phase: int) -> None:
+        """From here on the application neither receives nor sends."""
+        self._phase = phase
+        self.disconnecting = self.connection.changed = True
+        self._writable = False
+        self._drop_held()
+        if self._producer is not None:
+            self._producer.detach()  # a transport would wait for it before closing
+
+    def _final_reason(self, reason: Failure) -> Failure:
+        """What the application is told when the transport beneath reports `reason`."""
+        decided, self._reason = self._reason, None
+        if decided is not None:
+            return decided
+        if self._phase == CLOSING:
+            # A peer that closes its socket right behind its close_notify answers ours with a reset: no loss.
+            if self.connection.peer_closed and reason.check(ConnectionLost):
+                return Failure(ConnectionDone())
+            return reason
+        if not reason.check(ConnectionDone) or (self.disconnecting and self.connection.closed):
+            return reason
+        try:
+            self.connection.receive_wire_eof()
+        except SSLError as error:
+            error.__traceback__ = None
+            if not isinstance(error, SSLEOFError):
+                return Failure(error)
+            truncated = ConnectionTruncated(str(error))
+            truncated.__cause__ = error
+            return Failure(truncated)
+        return reason
+
+    def _log_loss(self, reason: Failure) -> None:
+        """A line for a connection that did not end well. No traceback: what a peer does is no error in a program."""
+        if not reason.check(SSLError, ConnectionTruncated, _TimedOut):
+            return
+        error = reason.value
+        assert error is not None
+        # A refused handshake is what an operator looks for; many peers, and all port scanners, truncate.
+        emit = _log.debug if self._established or reason.check(ConnectionTruncated) else _log.info
+        emit(
+            "TLS {stage} with {peer} failed: {error}",
+            stage="connection" if self._established else "handshake",
+            peer=self.getPeer(),
+            error=str(error),
+            reason=error,
+        )
+        if isinstance(error, SSLError) and error.__cause__ is not None:  # an exception in a callback, which is one
+            _log.failure("A callback of the TLS context failed", Failure(error.__cause__), LogLevel.error)
+
+    # Time-outs
+
+    def _start_timer(self, seconds: float | None, expired: Callable[[], None] | None = None) -> None:
+        """Replace the timer; without `expired`, or with `seconds` None, there is none from here on."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None and expired is not None:
+            self._timer = self.factory.clock.callLater(seconds, expired)
+
+    def _start_shutdown_timer(self) -> None:
+        self._unsent = _unsent_wire(self.transport)
+        self._start_timer(self.factory.shutdownTimeout, self._shutdown_timed_out)
+
+    def _handshake_timed_out(self) -> None:
+        self._timer = None
+        self._abort(HandshakeTimeout(f"not complete after {self.factory.handshakeTimeout:g} seconds"))
+
+    def _shutdown_timed_out(self) -> None:
+        """Give up, unless the peer is still taking what was written before the close: a long download is no hang."""
+        self._timer = None
+        if _unsent_wire(self.transport) < self._unsent:
+            self._start_shutdown_timer()
+        else:
+            self._abort(ShutdownTimeout(f"no progress in {self.factory.shutdownTimeout:g} seconds"))
+
+
+def _unsent_wire(transport: Any) -> int:
+    """How many bytes wait in the buffers of `transport`, as far as that can be known: 0 for one that is not built on
+    `twisted.internet.abstract.FileDescriptor` or its IOCP counterpart."""
+    try:
+        unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return unsent
+    except AttributeError:
+        return 0
