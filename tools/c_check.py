@@ -1,0 +1,46 @@
+"""Compiles our own C with every warning an error, by each compiler there is: ``make c-check``.
+
+What cffi generates is not looked at: it is not ours to mend. Exits 1 if a file does not pass, or if there is no
+compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+BUILD_SCRIPT = Path(__file__).parents[1] / "txmembio" / "_openssl" / "build.py"
+
+COMPILERS = ("gcc", "clang")
+"""Tried besides $CC."""
+
+OPTIMISATION = "-O2"
+"""Some warnings (a variable that may be uninitialised) need the optimiser's view of the code."""
+
+
+def main() -> int:
+    build = runpy.run_path(str(BUILD_SCRIPT))
+    settings = build["openssl_settings"]()
+    flags = [OPTIMISATION, *build["STRICT"], *settings["extra_compile_args"]]
+    flags += [f"-I{folder}" for folder in (build["FOLDER"], *settings["include_dirs"])]
+    named = [os.environ["CC"]] if "CC" in os.environ else []
+    compilers = [name for name in dict.fromkeys([*named, *COMPILERS]) if shutil.which(shlex.split(name)[0])]
+    if not compilers:
+        print(f"c-check: none of {', '.join([*named, *COMPILERS])} is on PATH", file=sys.stderr)
+        return 1
+    passed = True
+    for compiler in compilers:
+        for source in build["sources"]():
+            command = [*shlex.split(compiler), *flags, "-c", str(source), "-o", os.devnull]
+            passed = subprocess.run(command).returncode == 0 and passed
+        print(f"c-check: {compiler}: {' '.join(path.name for path in build['sources']())}")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
