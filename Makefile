@@ -8,6 +8,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+RELEASE ?= bookworm
 # About ten milliseconds each, with the sanitizers on.
 FUZZ_RUNS ?= 20000
 FUZZ_SEED ?= $(shell date +%s)
@@ -37,7 +38,8 @@ help:
 	@echo "make fuzz         the C pump against hostile wire, under the sanitizers"
 	@echo "make bench        the benchmarks in memory (bench-quick: a smoke test of them)"
 	@echo "make wheel sdist  into dist/"
-	@echo "make test-chroot  make test and make demo in a minimal Debian 12 (root, debootstrap; minutes)"
+	@echo "make test-chroot  make test and make demo in a minimal Debian 12 (root, debootstrap; minutes);"
+	@echo "                  RELEASE=trixie or sid for newer ones"
 	@echo "make clean        remove all that these make"
 
 # --- the environment ---------------------------------------------------------------------------------------------
@@ -120,10 +122,10 @@ sdist: $(VENV)/.build-tools
 	$(PY) -m build --outdir dist --sdist .
 
 test-chroot:
-	tools/chroot.sh
+	tools/chroot.sh $(RELEASE)
 
 clean:
 	rm -rf $(VENV) .peer-venv .bench-venv build dist *.egg-info .tox
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis tests/.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find txmembio twisted tests benchmarks examples tools \( -name '*.so' -o -name '*.pyd' -o -name dropin.cache \) -exec rm -f {} +
 	find txmembio twisted tests benchmarks examples tools -name __pycache__ -prune -exec rm -rf {} +

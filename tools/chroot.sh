@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# `make test` and `make demo` in a clone inside a minimal Debian 12 that holds what the README asks for and no more.
+# `make test` and `make demo` in a clone inside a minimal Debian that holds what the README asks for and no more.
+# The release is the first argument: bookworm (Debian 12, OpenSSL 3.0), trixie (13, OpenSSL 3.5), sid.
 #
 # Needs root and debootstrap. Takes minutes and about 1 GB below $TMPDIR, removed afterwards.
 # DEBIAN_MIRROR chooses another mirror than debootstrap's own. What is tested is the last commit.
 # pip inside uses this machine's configuration and certificates, wherever those point.
 set -euo pipefail
 
-release=bookworm
+release=${1:-bookworm}
 packages=python3-venv,gcc,libc6-dev,python3-dev,libssl-dev,libffi-dev,make,git,ca-certificates
 
 fail() {

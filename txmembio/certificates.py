@@ -108,11 +108,14 @@ def _general_name(general_name: Any) -> tuple[str, Any]:
     if kind[0] == lib.GEN_DIRNAME:
         return "DirName", _name(ffi.cast("X509_NAME *", value))
     if kind[0] == lib.GEN_RID:
-        return "Registered ID", _dotted(ffi.cast("ASN1_OBJECT *", value), 1)
+        return "Registered ID", _dotted(ffi.cast("ASN1_OBJECT *", value), 0)
     labels = {lib.GEN_EMAIL: "email", lib.GEN_DNS: "DNS", lib.GEN_URI: "URI", lib.GEN_IPADD: "IP Address"}
     label = labels.get(kind[0])
-    if label is None:
-        return "othername", "<unsupported>"
+    if label is None:  # as OpenSSL prints it: "othername:UPN:somebody@example.com", "X400Name:<unsupported>"
+        bio = _memory_bio()
+        lib.GENERAL_NAME_print(bio, ffi.cast("GENERAL_NAME *", general_name))
+        printed, _, text = str(_bytes_of(bio), "utf-8", "replace").partition(":")
+        return printed, text
     string = ffi.cast("ASN1_STRING *", value)
     data = copied(lib.ASN1_STRING_get0_data(string), lib.ASN1_STRING_length(string))
     if label != "IP Address":
@@ -160,7 +163,7 @@ class Certificate:
         x509 = lib.PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL)
         lib.BIO_free(bio)
         if x509 == NULL:
-            raise errors.queued(f"damaged certificate in PEM, starting {block[:64]!r}")
+            raise errors.queued(f"PEM lib: damaged certificate, starting {block[:64]!r}")
         return cls(x509)
 
     @cached_property
@@ -253,11 +256,10 @@ class Certificate:
     @cached_property
     def signature_digest(self) -> str | None:
         """The hash in its signature as OpenSSL names it ("SHA256"), None for schemes without a separate one."""
-        name = ffi.string(lib.OBJ_nid2ln(lib.X509_get_signature_nid(self._x509))).decode()
-        found = re.search(r"sha-?(\d+)", name, re.IGNORECASE) or re.search(r"(md5)", name, re.IGNORECASE)
-        if found is None:
+        digest = ffi.new("int *")
+        if not lib.X509_get_signature_info(self._x509, digest, NULL, NULL, NULL) or digest[0] == lib.NID_undef:
             return None
-        return "MD5" if found[1].lower() == "md5" else f"SHA{found[1]}"
+        return str(ffi.string(lib.OBJ_nid2sn(digest[0])), "ascii")
 
     def as_dict(self) -> dict[str, Any]:
         """What ``ssl.SSLSocket.getpeercert()`` returns for it."""
@@ -327,6 +329,8 @@ class PasswordSource:
     """Answers OpenSSL's question for a password, once, and keeps what went wrong."""
 
     def __init__(self, password: Password | None) -> None:
+        if not (password is None or isinstance(password, (str, bytes, bytearray)) or callable(password)):
+            raise TypeError("password should be a string or callable")
         self._password = password
         self.asked = False
         self.error: BaseException | None = None
@@ -341,9 +345,7 @@ class PasswordSource:
             return password.encode()
         if isinstance(password, (bytes, bytearray)):
             return bytes(password)
-        if callable(self._password):
-            raise TypeError("password callback must return a string")
-        raise TypeError("password should be a string or callable")
+        raise TypeError("password callback must return a string")
 
 
 class PrivateKey:
@@ -387,7 +389,7 @@ class PrivateKey:
         if source.asked:
             given = "no password was given" if password is None else "the password does not fit"
             raise errors.queued(f"the private key is encrypted, and {given}")
-        raise errors.queued(f"damaged private key in PEM, starting {block[:32]!r}")
+        raise errors.queued(f"PEM lib: damaged private key, starting {block[:32]!r}")
 
     @cached_property
     def public_key_sha256(self) -> bytes:
@@ -416,7 +418,7 @@ def pem_blocks(data: bytes) -> list[tuple[str, bytes]]:
         )
     begun = data.count(b"-----BEGIN ")
     if begun != len(blocks):
-        text = f"a PEM text in which {begun} blocks begin and {len(blocks)} end: is it cut short?"
+        text = f"PEM lib: {begun} blocks begin and {len(blocks)} end: is it cut short?"
         raise errors.make(errors.SSLError, 1, text)
     return blocks
 

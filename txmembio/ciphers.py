@@ -51,7 +51,7 @@ def describe(ctx: Any) -> list[dict[str, Any]]:
                 "id": int(lib.SSL_CIPHER_get_id(cipher)),
                 "name": ffi.string(lib.SSL_CIPHER_get_name(cipher)).decode(),
                 "protocol": ffi.string(lib.SSL_CIPHER_get_version(cipher)).decode(),
-                "description": ffi.string(text).decode().strip(),
+                "description": ffi.string(text).decode().removesuffix("\n"),
                 "strength_bits": int(secret),
                 "alg_bits": int(total[0]),
                 "aead": bool(lib.SSL_CIPHER_is_aead(cipher)),
@@ -81,5 +81,8 @@ def keep_forward_secret_aead(ctx: Any) -> None:
             if not name.startswith("TLS_"):  # those of TLS 1.3 are a list of their own, all of them fit
                 kept.append(name)
     level = max(lib.SSL_CTX_get_security_level(untouched), MIN_SECURITY_LEVEL)
-    if kept and not lib.SSL_CTX_set_cipher_list(ctx, f"@SECLEVEL={level}:{':'.join(kept)}".encode()):
+    if not kept:  # the policy has none for TLS 1.2, and a list of none cannot be set
+        lib.SSL_CTX_set_min_proto_version(ctx, lib.TLS1_3_VERSION)
+        lib.SSL_CTX_set_security_level(ctx, level)
+    elif not lib.SSL_CTX_set_cipher_list(ctx, f"@SECLEVEL={level}:{':'.join(kept)}".encode()):
         raise errors.queued("choosing forward-secret AEAD cipher suites")

@@ -20,13 +20,12 @@ RuntimeError and has changed nothing.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
 from txmembio._openssl.callbacks import handle_for
-from txmembio._openssl.lib import NULL, Scratch, ffi, give_scratch, lib, pop_scratch, take_scratch, trim_scratch
-from txmembio.constants import SSLErrorNumber, alert_name
+from txmembio._openssl.lib import NULL, Scratch, copied, ffi, give_scratch, lib, pop_scratch, take_scratch, trim_scratch
+from txmembio.constants import AlertDescription, SSLErrorNumber, alert_name
 from txmembio.facts import IN_TWO_PLACES, Facts, Inside
 from txmembio.names import ServerName
 from txmembio.session import SSLSession
@@ -56,6 +55,9 @@ _BUSY: int = lib.TXM_BUSY
 
 Buffer = bytes | bytearray | memoryview
 
+_REFUSALS = frozenset(int(alert) for alert in AlertDescription if alert)
+"""Alerts that refuse: all but close_notify."""
+
 
 class Connection(Facts):
     """One side of a TLS connection. Made by :meth:`txmembio.SSLContext.connection`."""
@@ -65,6 +67,7 @@ class Connection(Facts):
         "_alpn",
         "_handle",
         "_kept",
+        "_refused_name",
         "_unread",
         "_wire",
         "callback_error",
@@ -112,6 +115,8 @@ class Connection(Facts):
         self._wire: list[bytes] = []
         self._kept: list[bytes] = []
         self._unread = b""
+        self._refused_name = ""
+        self._asked_after = None
         self._handle: Any = None
         self._alpn: Any = None  # a callback, or the list in C's memory, which C only borrows
         self.server_side = server_side
@@ -149,7 +154,8 @@ class Connection(Facts):
     @property
     def context(self) -> SSLContext:
         """The context that applies. Assigned in an SNI callback, another one takes over entirely: certificate,
-        verification, versions, ciphers, groups, tickets; ALPN too, unless the new one has no protocols of its own.
+        verification, versions, ciphers, tickets; groups and ALPN too, unless the new one has none of its own. Ticket
+        keys stay those of the context that the connection was made with (SSL_set_SSL_CTX(3)).
         Later it is too late for most of these: raises ValueError once the handshake is complete."""
         return self._context
 
@@ -165,14 +171,16 @@ class Connection(Facts):
         context._settle()
         with Inside(self._c):
             lib.txm_errors_clear()
-            if not lib.txm_connection_switch(self._c, context._ctx, context._groups or NULL):
+            identity = context._identity
+            if not lib.txm_connection_switch(self._c, context._ctx, context._groups or NULL, identity, len(identity)):
                 raise errors.queued("switching to another context")
             self._context = context
             self._take_callbacks(context)
 
     def set_alpn_protocols(self, protocols: list[str]) -> None:
         """ALPN for this connection alone: what a client offers, what a server picks from, in order of preference
-        (RFC 7301). Raises ValueError for a protocol that is not 1 to 255 bytes or once the handshake has started."""
+        (RFC 7301). Raises SSLError for a protocol that is not 1 to 255 bytes, ValueError once the handshake is
+        complete."""
         from txmembio.context import alpn_wire
 
         if self.handshake_complete:
@@ -186,8 +194,10 @@ class Connection(Facts):
             self._c.wants &= ~lib.TXM_WANTS_ALPN
 
     def set_session(self, session: SSLSession) -> None:
-        """Offers a session of an earlier connection. Clients only, before the handshake; raises ValueError
-        otherwise."""
+        """Offers a session of an earlier connection. Clients only, before the handshake; raises ValueError otherwise,
+        and for a session of another context or of a server that the peer's name would not be right for: nothing of
+        that is verified again when a session is resumed. One from before the context's rules were changed is not
+        offered, and the handshake will be a full one."""
         if self.server_side:
             raise ValueError("session can only be specified in client mode")
         # Resuming skips verification, so a session is only good where the same rules had made it.
@@ -200,6 +210,10 @@ class Connection(Facts):
             name = ServerName(self.server_hostname)
             if certificate != NULL and not name.fits(certificate, self._context._host_flags):
                 raise ValueError(f"the session was made with a server whose certificate is not for {name.given!r}")
+        length = ffi.new("unsigned int *")
+        rules = lib.SSL_SESSION_get0_id_context(session._session, length)
+        if copied(rules, length[0]) != self._context._identity:  # OpenSSL would fail the handshake instead
+            return
         # A copy: OpenSSL changes a session when tickets arrive, and the caller's may be offered elsewhere too.
         copy = lib.SSL_SESSION_dup(session._session)
         if copy == NULL:
@@ -423,6 +437,42 @@ class Connection(Facts):
         _leave(self._c)
         give_scratch(scratch)
 
+    # --- client authentication after the handshake ---
+
+    def request_client_certificate(self) -> None:
+        """Asks the client for its certificate now (RFC 8446 section 4.6.2). Then send wire_to_send().
+
+        For servers in TLS 1.3 whose context has verify_mode set and, so that it is not all done in the handshake,
+        post_handshake_auth. The answer comes in receive_wire(): :attr:`client_certificate_requested` is then False, and
+        peer_certificate() is what the client has shown, None if it had none to show and need not. A refused one is a
+        failure like any other. New tickets follow the answer, so it sets :attr:`changed` unless num_tickets is 0.
+
+        Raises SSLError, and nothing has happened, where the above is not so, where the client did not offer it (its own
+        post_handshake_auth), or where a request is under way; the latched error if there is one.
+        """
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        c, scratch = self._c, take_scratch()
+        if lib.txm_operate(c, scratch.c, lib.TXM_OP_VERIFY_CLIENT, b"", 0, NULL, 0) & _BUSY:
+            give_scratch(scratch)
+            raise RuntimeError(IN_TWO_PLACES)
+        try:
+            if scratch.c.report.status & _FAILED:
+                cause = errors.Cause(scratch.c.report.errors)
+                text = f"{cause}: asking the client for a certificate"
+                raise errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, text, cause)
+            self._asked_after = self._peer_finished()
+            status = lib.txm_operate(c, scratch.c, lib.TXM_OP_HANDSHAKE, b"", 0, NULL, 0)
+            if scratch.c.report.wire:
+                self._wire.append(scratch.wire[: scratch.c.report.wire])
+            self.changed = True
+            if status & _FAILED:
+                self.error = self._failure(status, errors.Cause(scratch.c.report.errors))
+                raise self.error
+        finally:
+            _leave(c)
+            give_scratch(scratch)
+
     # --- errors ---
 
     def _failure(self, status: int, cause: errors.Cause) -> errors.SSLError:
@@ -435,13 +485,14 @@ class Connection(Facts):
             details.update(alert=alert_name(c.alert_sent), alert_number=c.alert_sent, alert_received=False)
         if not cause.is_ssl(lib.SSL_R_CERTIFICATE_VERIFY_FAILED):
             text = str(cause) if cause.library else "OpenSSL gave no reason"
+            text += self._refused_name
             return errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, text, cause, **details)
         code = c.verify_error or lib.SSL_get_verify_result(self._ssl)
         kind = {lib.X509_V_ERR_HOSTNAME_MISMATCH: "Hostname", lib.X509_V_ERR_IP_ADDRESS_MISMATCH: "IP address"}.get(
             code
         )
         if kind is not None and self.server_hostname is not None:
-            message = f"{kind} mismatch, certificate is not valid for '{self.server_hostname}'."
+            message = f"{kind} mismatch, certificate is not valid for {self.server_hostname!r}."
         else:
             message = ffi.string(lib.X509_verify_cert_error_string(code)).decode()
         subject = ffi.string(c.verify_subject).decode("utf-8", "replace") or None
@@ -467,7 +518,7 @@ class Connection(Facts):
         if self.error is not None:
             self.error.__cause__ = problem
         else:  # a keylog callback cannot refuse; losing its exception silently would be worse than telling
-            sys.unraisablehook(errors.unraisable(problem, self))
+            errors.tell_unraisable(problem)
 
     # --- what callbacks.py calls ---
 
@@ -477,9 +528,18 @@ class Connection(Facts):
         if callback is None:
             return None
         name = None if server_name is None else server_name.decode("ascii")
-        alert = callback(self.owner() if self.owner is not None else self, name, self._context)
-        if alert is not None and not isinstance(alert, int):
+        try:
+            alert = callback(self.owner() if self.owner is not None else self, name, self._context)
+        except Exception as problem:
+            if self.owner is None:
+                raise
+            self.callback_error = problem
+            return AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE  # the standard library's for this
+        if alert is None:
+            return None
+        if not isinstance(alert, int) or alert not in _REFUSALS:
             raise TypeError(f"the SNI callback returned {alert!r}, expected None or the number of an alert")
+        self._refused_name = f": the server name {name!r} was refused" if name else ": no server name was given"
         return alert
 
     def on_alpn(self, offered: list[bytes]) -> bytes | None:

@@ -82,7 +82,8 @@ class VerifyFlags(enum.IntFlag):
 class Options(enum.IntFlag):
     """Behaviour of a context (SSL_CTX_set_options(3)). Values are OpenSSL's own and may differ between versions."""
 
-    OP_ALL = lib.SSL_OP_ALL
+    # Without what would turn off a countermeasure against BEAST (CVE-2011-3389), as in the standard library.
+    OP_ALL = lib.SSL_OP_ALL & ~lib.SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS
     OP_NO_SSLv2 = lib.SSL_OP_NO_SSLv2
     OP_NO_SSLv3 = lib.SSL_OP_NO_SSLv3
     OP_NO_TLSv1 = lib.SSL_OP_NO_TLSv1

@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from txmembio import ciphers, errors, trust
@@ -44,6 +45,13 @@ VerifyCallback = Callable[[Certificate, int, int], bool]
 # What the standard library enables in a context that nobody has configured: its --with-ssl-default-suites=python.
 _STDLIB_CIPHERS = b"@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 
+_ONE_VERSION = {
+    SSLMethod.PROTOCOL_TLSv1: TLSVersion.TLSv1,
+    SSLMethod.PROTOCOL_TLSv1_1: TLSVersion.TLSv1_1,
+    SSLMethod.PROTOCOL_TLSv1_2: TLSVersion.TLSv1_2,
+}
+"""The protocols that stand for one version alone."""
+
 _STDLIB_OPTIONS = (
     Options.OP_ALL
     | Options.OP_NO_SSLv2
@@ -76,12 +84,32 @@ def require_context(value: object, what: str) -> SSLContext:
     raise TypeError(f"{what} is {value!r} ({name}), expected a txmembio.SSLContext")
 
 
+def _flags(value: int, what: str, ctype: str) -> int:
+    """`value` if it fits C's type. Raises TypeError for what is no integer, OverflowError for one that does not fit."""
+    number = index(value)
+    most = (1 << 8 * ffi.sizeof(ctype)) - 1
+    if not 0 <= number <= most:
+        raise OverflowError(f"{what} is {number:#x}, expected 0 to {most:#x}")
+    return number
+
+
+def _words(value: str, what: str) -> bytes:
+    """`value` as C takes it. Raises TypeError for anything but text, ValueError for NUL in it, where C would stop."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be str, not {type(value).__name__}")
+    if "\0" in value:
+        raise ValueError(f"{what} {value!r}: embedded null character")
+    return value.encode()
+
+
 def alpn_wire(protocols: Sequence[str | bytes]) -> bytes:
-    """Protocols as RFC 7301 section 3.1 lists them. Raises ValueError for one that is not 1 to 255 bytes long, or a
-    list over 65533 bytes."""
+    """Protocols as RFC 7301 section 3.1 lists them. Raises SSLError, as the standard library does, for one that is not
+    1 to 255 bytes long, or a list over 65533 bytes."""
+    if isinstance(protocols, (str, bytes)):
+        raise TypeError(f"ALPN protocols are {protocols!r}, expected a list of such names")
     wire = bytearray()
     for protocol in protocols:
-        name = protocol.encode() if isinstance(protocol, str) else bytes(protocol)
+        name = protocol.encode() if isinstance(protocol, str) else bytes(memoryview(protocol))
         if not 1 <= len(name) <= 255:
             raise errors.make(
                 errors.SSLError, 1, f"ALPN protocols must be 1 to 255 in length: {protocol!r} has {len(name)} bytes"
@@ -103,10 +131,8 @@ class SSLContext:
 
     sslobject_class: ClassVar[type[SSLObject]]
     """What wrap_bio() makes."""
-    protocol: SSLMethod
-    """What it was made for."""
-
     _ctx: Any  # the SSL_CTX *
+    _protocol: SSLMethod
     _wants: int  # TXM_WANTS_ bits, but for ALPN
     _alpn: Any  # a callback, or protocols in wire format in C's memory, or None
     _alpn_protocols: list[str]
@@ -121,13 +147,14 @@ class SSLContext:
     _session_id_context: bytes | None
     _trusted: Any  # a digest of all that was trusted
     _settled: bool  # the session-id context is up to date
+    _identity: bytes  # it, once it is settled
 
     def __new__(cls, protocol: int | None = None, *args: object, **kwargs: object) -> SSLContext:
         """`protocol` is one of the PROTOCOL_ constants, PROTOCOL_TLS when left out. Raises ValueError for another."""
         self = super().__new__(cls)
         protocol = PROTOCOL_TLS if protocol is None else protocol
         try:
-            self.protocol = SSLMethod(protocol)
+            self._protocol = SSLMethod(index(protocol))
         except ValueError:
             raise ValueError(f"invalid or unsupported protocol version: {protocol!r}") from None
         method = {PROTOCOL_TLS_CLIENT: lib.TLS_client_method, PROTOCOL_TLS_SERVER: lib.TLS_server_method}
@@ -148,17 +175,18 @@ class SSLContext:
         self._start_like_the_standard_library()
         return self
 
+    @property
+    def protocol(self) -> SSLMethod:
+        """What it was made for."""
+        return self._protocol
+
     def __init__(self, protocol: int | None = None) -> None:
         """As for the standard library's, all happens in ``__new__``, so that subclasses need not call this."""
 
     def _start_like_the_standard_library(self) -> None:
         self.options = _STDLIB_OPTIONS
         self.verify_flags |= VerifyFlags.VERIFY_X509_TRUSTED_FIRST
-        fixed = {
-            SSLMethod.PROTOCOL_TLSv1: TLSVersion.TLSv1,
-            SSLMethod.PROTOCOL_TLSv1_1: TLSVersion.TLSv1_1,
-            SSLMethod.PROTOCOL_TLSv1_2: TLSVersion.TLSv1_2,
-        }.get(self.protocol)
+        fixed = _ONE_VERSION.get(self.protocol)
         if fixed is not None:
             lib.SSL_CTX_set_min_proto_version(self._ctx, fixed)
             lib.SSL_CTX_set_max_proto_version(self._ctx, fixed)
@@ -202,6 +230,8 @@ class SSLContext:
             raise ValueError("server_hostname can only be specified in client mode")
         if server_side and session is not None:
             raise ValueError("session can only be specified in client mode")
+        if session is not None and not isinstance(session, SSLSession):
+            raise TypeError("Value is not a SSLSession.")
         if not server_side and self.check_hostname and not server_hostname:
             raise ValueError("check_hostname requires server_hostname")
 
@@ -227,11 +257,24 @@ class SSLContext:
             return
         identity = self._session_id_context
         if identity is None:
-            rules = f"{self._verify_mode} {int(self.verify_flags)} {lib.SSL_CTX_get_verify_depth(self._ctx)}"
-            identity = hashlib.sha256(rules.encode() + self._trusted.digest()).digest()
+            identity = hashlib.sha256(self._rules().encode() + self._trusted.digest()).digest()
+        self._identity = identity
         if not lib.SSL_CTX_set_session_id_context(self._ctx, identity, len(identity)):
             raise errors.queued(f"setting the session-id context {identity!r}")
         self._settled = True
+
+    def _rules(self) -> str:
+        """All that decides whether a peer is accepted, but for whom we trust: the same text in every process."""
+        callback = self._verify_callback
+        rules = (
+            int(self._verify_mode),
+            self._post_handshake_auth,
+            int(self.verify_flags),
+            lib.SSL_CTX_get_verify_depth(self._ctx),
+            self._check_hostname and self._host_flags,
+            callback and (getattr(callback, "__module__", ""), getattr(callback, "__qualname__", "")),
+        )
+        return repr(rules)
 
     @property
     def session_id_context(self) -> bytes | None:
@@ -241,6 +284,7 @@ class SSLContext:
 
     @session_id_context.setter
     def session_id_context(self, value: bytes | None) -> None:
+        value = None if value is None else bytes(memoryview(value))
         if value is not None and not 1 <= len(value) <= lib.SSL_MAX_SID_CTX_LENGTH:
             raise ValueError(
                 f"session_id_context is {value!r}, expected 1 to {lib.SSL_MAX_SID_CTX_LENGTH} bytes, or None"
@@ -290,14 +334,21 @@ class SSLContext:
             raise errors.queued(
                 f"the private key of {key_where!r} does not belong to the certificate of {where!r} ({leaf!r})"
             )
-        if not lib.SSL_CTX_use_certificate(self._ctx, leaf._x509):
-            raise errors.queued(f"using the certificate of {where!r} ({leaf!r})")
-        if not lib.SSL_CTX_use_PrivateKey(self._ctx, key._pkey):
-            raise errors.queued(f"using the private key of {key_where!r}")
-        lib.SSL_CTX_clear_chain_certs(self._ctx)
-        for certificate in chain[1:]:
-            if not lib.SSL_CTX_add1_chain_cert(self._ctx, certificate._x509):
-                raise errors.queued(f"using the chain of {where!r} ({certificate!r})")
+        # OpenSSL looks at one certificate at a time and may refuse the last (for a weak key, say): so all of them go
+        # into a context that nobody uses first.
+        trial = ffi.gc(lib.SSL_CTX_new(lib.TLS_method()), lib.SSL_CTX_free)
+        if trial == NULL:
+            raise errors.queued("making a context")
+        lib.SSL_CTX_set_security_level(trial, self.security_level)
+        for ctx in (trial, self._ctx):
+            if not lib.SSL_CTX_use_certificate(ctx, leaf._x509):
+                raise errors.queued(f"using the certificate of {where!r} ({leaf!r})")
+            if not lib.SSL_CTX_use_PrivateKey(ctx, key._pkey):
+                raise errors.queued(f"using the private key of {key_where!r}")
+            lib.SSL_CTX_clear_chain_certs(ctx)
+            for certificate in chain[1:]:
+                if not lib.SSL_CTX_add1_chain_cert(ctx, certificate._x509):
+                    raise errors.queued(f"using the chain of {where!r} ({certificate!r})")
 
     @property
     def certificate(self) -> Certificate | None:
@@ -413,7 +464,7 @@ class SSLContext:
     @verify_mode.setter
     def verify_mode(self, value: int) -> None:
         try:
-            mode = VerifyMode(value)
+            mode = VerifyMode(index(value))
         except ValueError:
             raise ValueError(f"invalid value for verify_mode: {value!r}") from None
         if mode == CERT_NONE and self._check_hostname:
@@ -441,6 +492,7 @@ class SSLContext:
     @check_hostname.setter
     def check_hostname(self, value: object) -> None:
         self._check_hostname = bool(value)
+        self._settled = False
         if self._check_hostname and self._verify_mode == CERT_NONE:
             self.verify_mode = CERT_REQUIRED
 
@@ -452,6 +504,7 @@ class SSLContext:
 
     @hostname_checks_common_name.setter
     def hostname_checks_common_name(self, value: bool) -> None:
+        self._settled = False
         if value:
             self._host_flags &= ~lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
         else:
@@ -464,10 +517,11 @@ class SSLContext:
 
     @verify_flags.setter
     def verify_flags(self, value: int) -> None:
+        value = _flags(value, "verify_flags", "unsigned long")
         parameters = lib.SSL_CTX_get0_param(self._ctx)
         before = lib.X509_VERIFY_PARAM_get_flags(parameters)
-        lib.X509_VERIFY_PARAM_clear_flags(parameters, before & ~int(value))
-        if not lib.X509_VERIFY_PARAM_set_flags(parameters, int(value) & ~before):
+        lib.X509_VERIFY_PARAM_clear_flags(parameters, before & ~value)
+        if not lib.X509_VERIFY_PARAM_set_flags(parameters, value & ~before):
             raise errors.queued(f"setting verify_flags {value!r}")
         self._settled = False
 
@@ -475,8 +529,11 @@ class SSLContext:
         """`callback(certificate, depth, error) -> bool` decides on each certificate of a peer's chain: `error` is 0 or
         the X509_V_ERR_ number of what OpenSSL has against it, and True accepts it all the same. An exception refuses.
         It is asked only where verify_mode asks for a certificate. None takes the callback away."""
+        if callback is not None and not callable(callback):
+            raise TypeError(f"the verify callback is {callback!r}, expected a callable object or None")
         self._verify_callback = callback
         self._want(lib.TXM_WANTS_VERIFY, callback is not None)
+        self._settled = False
 
     def _on_verify(self, ok: bool, store: Any) -> bool:
         if self._verify_callback is None:
@@ -508,19 +565,20 @@ class SSLContext:
 
     @options.setter
     def options(self, value: int) -> None:
-        if value < 0:
-            raise OverflowError(f"options is {value}, expected no negative number")
+        value = _flags(value, "options", "uint64_t")
         before = lib.SSL_CTX_get_options(self._ctx)
-        lib.SSL_CTX_clear_options(self._ctx, before & ~int(value))
-        lib.SSL_CTX_set_options(self._ctx, int(value) & ~before)
+        lib.SSL_CTX_clear_options(self._ctx, before & ~value)
+        lib.SSL_CTX_set_options(self._ctx, value & ~before)
 
     @property
     def minimum_version(self) -> TLSVersion:
         """The lowest version allowed; TLSVersion.MINIMUM_SUPPORTED for whatever there is."""
-        return TLSVersion(lib.SSL_CTX_get_min_proto_version(self._ctx) or TLSVersion.MINIMUM_SUPPORTED)
+        fixed = self.protocol in _ONE_VERSION  # as in the standard library, which then has nothing to say
+        return TLSVersion((not fixed and lib.SSL_CTX_get_min_proto_version(self._ctx)) or TLSVersion.MINIMUM_SUPPORTED)
 
     @minimum_version.setter
     def minimum_version(self, value: int) -> None:
+        value = index(value)
         if value == TLSVersion.MAXIMUM_SUPPORTED:
             value = TLSVersion.TLSv1_3
         number = 0 if value == TLSVersion.MINIMUM_SUPPORTED else value
@@ -529,19 +587,21 @@ class SSLContext:
     @property
     def maximum_version(self) -> TLSVersion:
         """The highest version allowed; TLSVersion.MAXIMUM_SUPPORTED for whatever there is."""
-        return TLSVersion(lib.SSL_CTX_get_max_proto_version(self._ctx) or TLSVersion.MAXIMUM_SUPPORTED)
+        fixed = self.protocol in _ONE_VERSION
+        return TLSVersion((not fixed and lib.SSL_CTX_get_max_proto_version(self._ctx)) or TLSVersion.MAXIMUM_SUPPORTED)
 
     @maximum_version.setter
     def maximum_version(self, value: int) -> None:
+        value = index(value)
         if value == TLSVersion.MINIMUM_SUPPORTED:
             value = TLSVersion.TLSv1
         number = 0 if value == TLSVersion.MAXIMUM_SUPPORTED else value
         self._set_version(lib.SSL_CTX_set_max_proto_version, number, value)
 
     def _set_version(self, setter: Callable[[Any, int], int], number: int, value: int) -> None:
-        if self.protocol not in (PROTOCOL_TLS, PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER):
+        if self.protocol in _ONE_VERSION:
             raise ValueError("The context's protocol doesn't support modification of highest and lowest version.")
-        known = number == 0 or number in TLSVersion._value2member_map_
+        known = value in TLSVersion._value2member_map_
         if not known or not setter(self._ctx, number):
             lib.txm_errors_clear()
             raise ValueError(f"Unsupported protocol version 0x{value:x}: expected a member of txmembio.TLSVersion")
@@ -550,7 +610,7 @@ class SSLContext:
         """Cipher suites of TLS 1.2 and earlier, in OpenSSL's notation (openssl-ciphers(1)). Raises SSLError if it
         selects none."""
         lib.txm_errors_clear()
-        if not lib.SSL_CTX_set_cipher_list(self._ctx, cipherlist.encode()):
+        if not lib.SSL_CTX_set_cipher_list(self._ctx, _words(cipherlist, "ciphers")):
             lib.txm_errors_clear()
             raise errors.make(errors.SSLError, 1, f"No cipher can be selected. (ciphers {cipherlist!r})")
 
@@ -558,7 +618,7 @@ class SSLContext:
         """Cipher suites of TLS 1.3, names with colons between, in order of preference. Raises SSLError for an unknown
         name or an empty list."""
         lib.txm_errors_clear()
-        if not suites or not lib.SSL_CTX_set_ciphersuites(self._ctx, suites.encode()):
+        if not lib.SSL_CTX_set_ciphersuites(self._ctx, _words(suites, "cipher suites")) or not suites:
             lib.txm_errors_clear()
             raise errors.make(errors.SSLError, 1, f"No cipher can be selected. (TLS 1.3 cipher suites {suites!r})")
 
@@ -570,18 +630,19 @@ class SSLContext:
         """Key-exchange groups, names with colons between, in order of preference (SSL_CTX_set1_groups_list(3)):
         "X25519:P-256", or "X25519MLKEM768" where OpenSSL has it. Raises ValueError for an unknown one."""
         lib.txm_errors_clear()
-        if not groups or not lib.SSL_CTX_set1_groups_list(self._ctx, groups.encode()):
+        words = _words(groups, "groups")
+        if not words or not lib.SSL_CTX_set1_groups_list(self._ctx, words):
             lib.txm_errors_clear()
             raise ValueError(
                 f"groups is {groups!r}, expected names of groups that this OpenSSL has, with colons between"
             )
-        self._groups = groups.encode()
+        self._groups = words
 
     def set_ecdh_curve(self, name: str | bytes) -> None:
         """The one group for key exchange, as in the standard library."""
-        curve = name.encode() if isinstance(name, str) else name
+        curve = os.fsdecode(name)
         try:
-            self.set_groups(curve.decode())
+            self.set_groups(curve)
         except ValueError:
             raise ValueError(f"unknown elliptic curve name {name!r}") from None
 
@@ -589,7 +650,8 @@ class SSLContext:
         """Signature schemes accepted and used, names with colons between (SSL_CTX_set1_sigalgs_list(3)). Raises
         ValueError for an unknown one."""
         lib.txm_errors_clear()
-        if not algorithms or not lib.SSL_CTX_set1_sigalgs_list(self._ctx, algorithms.encode()):
+        words = _words(algorithms, "signature algorithms")
+        if not words or not lib.SSL_CTX_set1_sigalgs_list(self._ctx, words):
             lib.txm_errors_clear()
             raise ValueError(f"signature algorithms are {algorithms!r}, expected names that this OpenSSL has")
 
@@ -622,7 +684,7 @@ class SSLContext:
         wire = alpn_wire(alpn_protocols)
         if lib.SSL_CTX_set_alpn_protos(self._ctx, wire, len(wire)):  # 0 is success here
             raise errors.queued(f"setting ALPN protocols {alpn_protocols!r}")
-        self._alpn_protocols = [str(protocol) for protocol in alpn_protocols]
+        self._alpn_protocols = [name if isinstance(name, str) else bytes(name).decode() for name in alpn_protocols]
         self._alpn = ffi.new("unsigned char[]", list(wire)) if wire else None
 
     @property
@@ -632,8 +694,19 @@ class SSLContext:
 
     def set_alpn_callback(self, callback: ALPNCallback | None) -> None:
         """On a server: `callback(offered) -> chosen` picks one of the client's protocols, or None to go on without. An
-        exception, or a choice that was not offered, refuses the handshake. None takes the callback away."""
-        self._alpn = callback
+        exception, or a choice that was not offered, refuses the handshake. None takes the callback away, and
+        set_alpn_protocols() applies again."""
+        if callback is None:
+            self.set_alpn_protocols(self._alpn_protocols)
+        elif callable(callback):
+            self._alpn = callback
+        else:
+            raise TypeError(f"the ALPN callback is {callback!r}, expected a callable object or None")
+
+    @property
+    def alpn_callback(self) -> ALPNCallback | None:
+        """What set_alpn_callback() was given."""
+        return None if self._alpn is None or isinstance(self._alpn, ffi.CData) else self._alpn
 
     @property
     def sni_callback(self) -> SNICallback | None:
@@ -646,13 +719,12 @@ class SSLContext:
 
     @sni_callback.setter
     def sni_callback(self, callback: SNICallback | None) -> None:
-        if callback is not None and not callable(callback):
-            raise TypeError("not a callable object")
         if self.protocol == PROTOCOL_TLS_CLIENT:
             raise ValueError("sni_callback cannot be set on TLS_CLIENT context")
+        if callback is not None and not callable(callback):
+            raise TypeError("not a callable object")
         self._sni_callback = callback
         self._want(lib.TXM_WANTS_CLIENT_HELLO, callback is not None)
-        lib.txm_client_hello_enable(self._ctx, callback is not None)
 
     def set_servername_callback(self, server_name_callback: SNICallback | None) -> None:
         """The standard library's older spelling of :attr:`sni_callback`; the name is "" where there is none."""
@@ -680,7 +752,8 @@ class SSLContext:
     def set_ticket_keys(self, keys: Sequence[bytes]) -> None:
         """Keys for session tickets, of 48 or 80 bytes each, in nginx's format: the first encrypts, all decrypt, and a
         ticket under another than the first is renewed. The same keys in several processes let each resume what another
-        began. Raises ValueError for none, more than 32, or keys of another or different lengths."""
+        began. They count on the context that connections are made with, not on those an SNI callback switches to.
+        Raises ValueError for none, more than 32, or keys of another or different lengths."""
         lengths = {len(key) for key in keys}
         if lengths not in ({48}, {80}) or not 1 <= len(keys) <= lib.TXM_TICKET_KEYS:
             raise ValueError(

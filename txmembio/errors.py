@@ -19,7 +19,6 @@ instance carries as data what its text says; attributes that do not apply are No
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from txmembio._openssl.lib import ffi, lib
@@ -232,8 +231,19 @@ def truncated(where: str, cause: Cause | None = None) -> SSLError:
     return make(SSLEOFError, SSLErrorNumber.SSL_ERROR_EOF, text, cause)
 
 
-def unraisable(problem: BaseException, where: object) -> Any:
-    """What sys.unraisablehook() takes for an exception of a callback that nobody can be told of."""
-    return SimpleNamespace(
-        exc_type=type(problem), exc_value=problem, exc_traceback=problem.__traceback__, err_msg=None, object=where
-    )
+class _Finaliser:
+    """Raises where nobody can catch it. Only the interpreter can make what sys.unraisablehook() takes."""
+
+    def __init__(self, problem: BaseException) -> None:
+        self.problem = problem
+
+    def __del__(self) -> None:
+        try:
+            raise self.problem
+        finally:
+            del self  # or the traceback would keep it
+
+
+def tell_unraisable(problem: BaseException) -> None:
+    """Gives an exception of a callback, which has no caller to raise it to, to sys.unraisablehook()."""
+    _Finaliser(problem)

@@ -7,7 +7,7 @@ that is inside, it raises RuntimeError; from a callback of the connection itself
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from txmembio import errors
 from txmembio._openssl.lib import NULL, copied, ffi, lib
@@ -17,7 +17,7 @@ from txmembio.session import SSLSession
 if TYPE_CHECKING:
     from txmembio.context import SSLContext
 
-__all__ = ["CHANNEL_BINDING_TYPES", "Facts", "Inside"]
+__all__ = ["CHANNEL_BINDING_TYPES", "Facts", "Inside", "Traffic"]
 
 CHANNEL_BINDING_TYPES = ["tls-unique", "tls-exporter", "tls-server-end-point"]
 """RFC 5929 sections 3 and 4, and RFC 9266."""
@@ -50,10 +50,22 @@ class Inside:
             lib.txm_leave(self._c)
 
 
+class Traffic(NamedTuple):
+    """What one connection has carried so far, in bytes. The wire is what OpenSSL has read and written: handshake,
+    record headers and padding are in it, the headers of TCP are not."""
+
+    wire_received: int
+    wire_sent: int
+    plaintext_received: int
+    plaintext_sent: int
+
+
 class Facts:
     """The part of a Connection that only looks. `_c` is its ``txm_connection *``, `_ssl` the ``SSL *`` in it."""
 
-    __slots__ = ("_c", "_context", "_ssl", "handshake_complete", "server_side")
+    __slots__ = ("_asked_after", "_c", "_context", "_ssl", "handshake_complete", "server_side")
+
+    _asked_after: bytes | None  # the client's Finished when it was asked for a certificate, until it has answered
 
     _c: Any
     _ssl: Any
@@ -118,6 +130,11 @@ class Facts:
                 raise ValueError("the handshake's round-trip time is not known")
             return int(microseconds[0]) / 1e6
 
+    def traffic(self) -> Traffic:
+        """How many bytes the connection has carried so far. At any time, and from any thread: C counts as it goes."""
+        c = self._c
+        return Traffic(c.wire_received, c.wire_sent, c.plaintext_received, c.plaintext_sent)
+
     # --- the peer ---
 
     def getpeercert(self, binary_form: bool = False) -> dict[str, Any] | bytes | None:
@@ -141,6 +158,20 @@ class Facts:
     def _peer_certificate(self) -> Certificate | None:
         x509 = lib.SSL_get1_peer_certificate(self._ssl)
         return None if x509 == NULL else Certificate(x509)
+
+    @property
+    def client_certificate_requested(self) -> bool:
+        """On a server: True from request_client_certificate() until the client has answered."""
+        with Inside(self._c):
+            # An answer ends with a Finished of its own (RFC 8446 section 4.4).
+            if self._asked_after is not None and self._peer_finished() != self._asked_after:
+                self._asked_after = None
+            return self._asked_after is not None
+
+    def _peer_finished(self) -> bytes:
+        """The peer's last Finished, b"" before there is one."""
+        room = ffi.new("char[]", 64)  # bytes; Finished is at most a SHA-512
+        return copied(room, min(int(lib.SSL_get_peer_finished(self._ssl, room, 64)), 64))
 
     def get_unverified_chain(self) -> list[bytes]:
         """The certificates as the peer sent them, its own first, in DER. Nobody has checked them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from typing import Any
 
 from txmembio.loading import Path
 
@@ -25,6 +26,8 @@ def key_log(path: Path) -> KeyLog:
 
 class KeyLog:
     """One file, which any number of connections, threads and processes append lines to. Closed when nobody has it."""
+
+    _file: Any = None
 
     def __init__(self, path: Path) -> None:
         """Opens the file for appending, or makes it, readable for its owner alone. Raises OSError if it cannot."""
@@ -47,4 +50,5 @@ class KeyLog:
             return True
 
     def __del__(self) -> None:
-        self._file.close()
+        if self._file is not None:  # it could be opened
+            self._file.close()

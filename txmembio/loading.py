@@ -23,7 +23,7 @@ MAX_ALPN_LIST = 65533
 
 def read_file(path: Path, what: str) -> bytes:
     """A file's contents, at most MAX_PEM_FILE bytes. Raises OSError with the path in it, SSLError for a larger one."""
-    with open(path, "rb") as file:
+    with open(os.fsdecode(path), "rb") as file:  # a number would be taken for a descriptor, and closed
         data = file.read(MAX_PEM_FILE + 1)
     if len(data) > MAX_PEM_FILE:
         raise errors.make(errors.SSLError, 1, f"{what} {os.fsdecode(path)!r} is larger than {MAX_PEM_FILE} bytes")

@@ -7,7 +7,6 @@ code is better served by :class:`txmembio.Connection`.
 
 from __future__ import annotations
 
-import sys
 import weakref
 from operator import index
 from typing import Any
@@ -206,7 +205,7 @@ class SSLObject:
             return
         if not isinstance(problem, Exception):
             raise problem
-        sys.unraisablehook(errors.unraisable(problem, self))
+        errors.tell_unraisable(problem)
 
     def read(self, len: int = 1024, buffer: bytearray | memoryview | None = None) -> bytes | int:
         """Up to `len` bytes of plaintext, at most one record's; with a buffer, into it, returning how many. b"" (or 0)
@@ -313,8 +312,9 @@ class SSLObject:
 
     @property
     def server_hostname(self) -> str | None:
-        """The name a client wants to reach."""
-        return self._connection.server_hostname
+        """The name a client wants to reach, in A-labels (RFC 5890 section 2.3.2.1)."""
+        name = self._connection.server_hostname
+        return name if name is None or name.isascii() else name.encode("idna").decode()
 
     def getpeercert(self, binary_form: bool = False) -> dict[str, Any] | bytes | None:
         """See :meth:`Connection.getpeercert`."""

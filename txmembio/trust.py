@@ -27,15 +27,19 @@ WELL_KNOWN_BUNDLES = (
 )
 
 
+def default_verify_variables() -> tuple[str, str]:
+    """The variables of the environment that say where OpenSSL looks: "SSL_CERT_FILE" and "SSL_CERT_DIR"."""
+    file, folder = lib.X509_get_default_cert_file_env(), lib.X509_get_default_cert_dir_env()
+    return ffi.string(file).decode(), ffi.string(folder).decode()
+
+
 def default_verify_paths() -> tuple[str, str]:
     """(file, folder) that OpenSSL looks in by default: the environment's, else the ones it was built with."""
-    paths = []
-    for variable, built_in in (
-        (lib.X509_get_default_cert_file_env(), lib.X509_get_default_cert_file()),
-        (lib.X509_get_default_cert_dir_env(), lib.X509_get_default_cert_dir()),
-    ):
-        paths.append(os.environ.get(ffi.string(variable).decode()) or os.fsdecode(ffi.string(built_in)))
-    return paths[0], paths[1]
+    file, folder = default_verify_variables()
+    return (
+        os.environ.get(file) or os.fsdecode(ffi.string(lib.X509_get_default_cert_file())),
+        os.environ.get(folder) or os.fsdecode(ffi.string(lib.X509_get_default_cert_dir())),
+    )
 
 
 def load_platform_roots(ssl_ctx: Any) -> None:
@@ -46,6 +50,8 @@ def load_platform_roots(ssl_ctx: Any) -> None:
     if sys.platform == "win32":
         _load_windows_store(ssl_ctx)
         return
+    if any(os.environ.get(name) for name in default_verify_variables()):
+        return  # whoever names a place wants no other, though it be empty
     file, folder = default_verify_paths()
     if os.path.exists(file) or (os.path.isdir(folder) and os.listdir(folder)):
         return

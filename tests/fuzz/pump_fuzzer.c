@@ -93,7 +93,6 @@ static void make_contexts(void)
     CHECK(SSL_CTX_set_session_id_context(server_context, (const unsigned char *)"fuzz", 4));
     memset(keys, 7, sizeof keys);
     CHECK(txm_ticket_keys_set(server_context, keys, 80, 2));
-    txm_client_hello_enable(server_context, 1);
     txm_keylog_enable(server_context, 1);
     txm_verify_set(server_context, SSL_VERIFY_PEER);
     txm_verify_set(client_context, SSL_VERIFY_PEER);
@@ -276,7 +275,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         }
         case 10: /* another context in the middle */
-            (void)txm_connection_switch(ends[side], side ? server_context : client_context, "P-256");
+            (void)txm_connection_switch(ends[side], side ? server_context : client_context, "P-256",
+                                        (const unsigned char *)"fuzz", 4);
             ERR_clear_error();
             break;
         default: { /* deliver, some or all of it */

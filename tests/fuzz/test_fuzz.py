@@ -1,8 +1,10 @@
-"""A short run of the pump's fuzzer, under AddressSanitizer and UndefinedBehaviorSanitizer; ``make fuzz`` is the long one."""
+"""A short run of the pump's fuzzer, under AddressSanitizer and UndefinedBehaviorSanitizer; `make fuzz` is the long one.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,12 +16,6 @@ HERE = Path(__file__).parent
 RUNS = 400  # inputs; each is two connections and up to 64 events, about 10 ms with the sanitizers on
 
 
-def openssl_flags() -> list[str]:
-    """Where the compiler finds the OpenSSL that txmembio was built with."""
-    found = subprocess.run(["pkg-config", "--cflags", "--libs", "openssl"], capture_output=True, text=True)
-    return found.stdout.split() if found.returncode == 0 else ["-lssl", "-lcrypto"]
-
-
 def test_pump_holds_its_invariants(tmp_path: Path) -> None:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
@@ -29,13 +25,17 @@ def test_pump_holds_its_invariants(tmp_path: Path) -> None:
     folder = HERE.parents[1] / "txmembio" / "_openssl"
     if not folder.is_dir():
         pytest.skip("the C sources are not beside the tests: not a checkout")
+    recipe = runpy.run_path(str(folder / "build.py"))
+    settings = recipe["openssl_settings"]()
     binary = tmp_path / "pump_fuzzer"
-    sources = [folder / name for name in ("pump.c", "buffers.c", "callbacks.c", "certificates.c", "library.c", "ticket_keys.c")]
+    flags = [f"-I{include}" for include in (folder, *settings["include_dirs"])]
+    libraries = [f"-L{where}" for where in settings["library_dirs"]] + [f"-l{name}" for name in settings["libraries"]]
     build = subprocess.run(
         [
             compiler, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra",
-            "-Werror", "-DTXM_FUZZ_STANDALONE", f"-I{folder}", str(HERE / "pump_fuzzer.c"), *map(str, sources),
-            "-o", str(binary), *openssl_flags(), "-ldl",
+            "-Werror", "-DTXM_FUZZ_STANDALONE", *flags, *settings["extra_compile_args"], str(HERE / "pump_fuzzer.c"),
+            *map(str, recipe["sources"]()), "-o", str(binary), *settings["extra_objects"], *libraries,
+            *settings["extra_link_args"], "-ldl",
         ],
         capture_output=True,
         text=True,

@@ -18,8 +18,16 @@ from typing import Any
 
 import txmembio
 
+from .pki import PKI
+
+Contexts = dict[tuple[str, str], Any]
+"""A context for each (module, side)."""
+
 #: What an operation came to: ("returned", value) or ("raised", class name, errno, library, reason).
 Outcome = tuple[Any, ...]
+
+#: OpenSSL's name for the end of the wire. Some releases of Python raise a mere SSLError with it.
+EOF_REASON = "UNEXPECTED_EOF_WHILE_READING"
 
 #: Bytes in front of a TLS record's contents: type, version, length (RFC 8446 section 5.1).
 RECORD_HEADER = 5
@@ -36,13 +44,10 @@ def outcome(operation: Any, *arguments: Any, **more: Any) -> Outcome:
         value = operation(*arguments, **more)
     except Exception as error:
         if isinstance(error, ssl.SSLError):
-            return (
-                "raised",
-                type(error).__name__,
-                error.errno,
-                getattr(error, "library", None),
-                getattr(error, "reason", None),
-            )
+            library, reason = getattr(error, "library", None), getattr(error, "reason", None)
+            if reason == EOF_REASON:
+                return ("raised", "SSLEOFError", ssl.SSL_ERROR_EOF, library, reason)
+            return ("raised", type(error).__name__, error.errno, library, reason)
         return ("raised", type(error).__name__)
     return ("returned", value)
 
@@ -144,3 +149,42 @@ def record_ends(wire: bytes | bytearray, at: int = 0) -> list[int]:
         at += RECORD_HEADER + int.from_bytes(header[3:], "big")
         found.append(min(at, len(wire)))
     return found
+
+
+def knows_shared_ciphers() -> bool:
+    """False for releases of Python whose shared_ciphers() gives this end's own suites, whatever the peer has."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+    return tls.shared_ciphers() is None
+
+
+def client_context(module: Any, pki: PKI, version: int | None = None) -> Any:
+    """A bare client's context, with the standard library's defaults, that trusts `pki.ca`; `version` alone if given."""
+    context = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
+    return _prepared(context, pki, version, ["h2", "http/1.1"])
+
+
+def server_context(module: Any, pki: PKI, version: int | None = None) -> Any:
+    """A bare server's. With an RSA key: the length of an ECDSA signature varies, and with it the wire."""
+    context = module.SSLContext(module.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.server_rsa.chain_file, pki.server_rsa.key_file)
+    return _prepared(context, pki, version, ["http/1.1"])
+
+
+def _prepared(context: Any, pki: PKI, version: int | None, protocols: list[str]) -> Any:
+    context.load_verify_locations(pki.ca.certificate_file)
+    context.set_alpn_protocols(protocols)
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # Pythons can be configured to have other defaults
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # some releases of Python forgive truncation by default
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def contexts_of_both(pki: PKI, version: int) -> Contexts:
+    """Theirs and ours, for clients and for servers."""
+    return {
+        (module.__name__, side): make(module, pki, version)
+        for module in (ssl, txmembio)
+        for side, make in (("client", client_context), ("server", server_context))
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import ssl
 import threading
 import urllib.request
@@ -62,7 +63,7 @@ def echo(pki: PKI) -> Iterator[int]:
 
 
 def test_every_example_is_tested_here() -> None:
-    tested = {"https_site.py", "echo_server.py", "echo_client.py", *CLIENTS}
+    tested = {"agent.py", "https_site.py", "echo_server.py", "echo_client.py", *CLIENTS}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -77,6 +78,32 @@ def test_https_site_says_what_is_wrong_with_its_string(pages: Path) -> None:
     with example("https_site.py", "membiotls:0:certificate=nowhere.pem", "--path", str(pages)) as running:
         assert running.wait() == 1
         assert "certificate='nowhere.pem'" in running.errors.rstrip().splitlines()[-1]
+
+
+def test_agent_fetches_a_page(site: int, pki: PKI) -> None:
+    with example("agent.py", f"https://localhost:{site}/page.txt", "--roots", pki.ca.certificate_file) as fetching:
+        assert fetching.wait() == 0, fetching.transcript()
+    assert fetching.output == PAGE
+    assert fetching.errors == f"HTTP/1.1 200 from https://localhost:{site}/page.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "SSLCertVerificationError: .*unable to get local issuer certificate"),
+        (
+            ["--proxy", "http://localhost:1"],
+            "ProxyConnectError: http://localhost:1 did not connect to .*refused",
+        ),
+    ],
+    ids=["untrusted", "no proxy"],
+)
+def test_agent_says_what_is_wrong_in_one_line(more: list[str], said: str, site: int, pki: PKI) -> None:
+    roots = pki.untrusted_ca.certificate_file
+    with example("agent.py", f"https://localhost:{site}/page.txt", "--roots", roots, *more) as fetching:
+        assert fetching.wait() == 1
+    assert re.match(said, fetching.errors.rstrip().splitlines()[-1]), fetching.transcript()
+    assert not fetching.output
 
 
 def test_echo_client_gets_its_line_back(echo: int, pki: PKI) -> None:

@@ -554,6 +554,8 @@ def test_scratch_is_freed_when_its_threads_have_ended(
     contexts: Contexts,
 ) -> None:
     """Many threads in the middle of a call need one each; once they are gone, no more is kept than one loop uses."""
+    gc.collect()
+    others = scratch_count()  # another test's traceback may still hold one
     together = threading.Barrier(2 * KEPT + 1)
     inside: list[int] = []
 
@@ -568,7 +570,7 @@ def test_scratch_is_freed_when_its_threads_have_ended(
     contexts[1].sni_callback = None
     pair.connect(*contexts)
     gc.collect()
-    assert scratch_count() <= KEPT
+    assert scratch_count() <= max(KEPT, others)
 
 
 def test_connections_are_freed_when_they_are_forgotten(

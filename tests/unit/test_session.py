@@ -103,7 +103,7 @@ def test_a_session_from_an_unverified_connection_does_not_get_around_verificatio
     written = session_of(pair.connect(careless, server_context)).to_bytes()
     session = txmembio.SSLSession.from_bytes(written)
     client, server = pair.unconnected(pair.client_context(pki, tls_version), server_context, session=session).refusal()
-    assert client.reason == "ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT"
+    assert client.reason == "CERTIFICATE_VERIFY_FAILED"  # it was not offered, and the handshake was a full one
     assert server.alert_received
 
 
@@ -155,3 +155,12 @@ def test_a_session_is_not_offered_where_its_certificate_has_the_wrong_name(
     for name in ("three.example", "127.0.0.1"):
         with pytest.raises(ValueError, match=f"certificate is not for '{name}'"):
             client_context.connection(server_hostname=name, session=session)
+
+
+def test_a_session_from_before_a_change_of_rules_is_not_offered(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
+    client_context, server_context = pair.client_context(pki, tls_version), pair.server_context(pki, tls_version)
+    session = session_of(pair.connect(client_context, server_context))
+    assert pair.connect(client_context, server_context, session=session).client.connection.session_reused
+    client_context.load_verify_locations(cadata=pki.untrusted_ca.certificate.decode())
+    again = pair.connect(client_context, server_context, session=session)
+    assert not again.client.connection.session_reused

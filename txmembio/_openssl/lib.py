@@ -19,8 +19,8 @@ except ModuleNotFoundError as missing:
     if missing.name != "txmembio._openssl._lib":
         raise
     raise ImportError(
-        f"txmembio's C extension is not in {os.path.dirname(__file__)}: install the package, or build a checkout in place"
-        " with `make develop`"
+        f"txmembio's C extension is not in {os.path.dirname(__file__)}:"
+        " install the package, or build a checkout in place with `make develop`"
     ) from None
 
 __all__ = [

@@ -72,6 +72,7 @@ static int bio_read(BIO *bio, char *out, size_t room, size_t *taken)
     memcpy(out, c->lent, room);
     c->lent += room;
     c->lent_left -= room;
+    c->wire_received += room;
     *taken = room;
     return 1;
 }
@@ -93,6 +94,7 @@ static int bio_write(BIO *bio, const char *data, size_t length, size_t *written)
     }
     memcpy(c->scratch->wire + c->scratch->report.wire, data, length);
     c->scratch->report.wire += length;
+    c->wire_sent += length;
     *written = length;
     return 1;
 }
@@ -382,6 +384,7 @@ long long txm_receive_into(txm_connection *c, txm_scratch *scratch, const char *
     if (r->status & TXM_FAILED)
         c->failed = 1;
     r->consumed = length - c->lent_left;
+    c->plaintext_received += r->plaintext;
     return end(c, scratch, r->status == 0 && r->wire == 0 ? (long long)r->plaintext : TXM_SEE_REPORT);
 }
 
@@ -426,6 +429,7 @@ static long long encrypt(txm_connection *c, txm_scratch *scratch, const char *pl
         }
         r->consumed += done;
     }
+    c->plaintext_sent += r->consumed;
     if (r->status & TXM_FAILED)
         c->failed = 1;
     return r->status == 0 ? (long long)r->wire : TXM_SEE_REPORT;
@@ -467,6 +471,7 @@ int txm_operate(txm_connection *c, txm_scratch *scratch, int operation, const ch
     case TXM_OP_READ:
         ok = SSL_read_ex(c->ssl, data, length, &moved);
         r->plaintext = moved;
+        c->plaintext_received += moved;
         break;
     case TXM_OP_PEEK:
         ok = SSL_peek_ex(c->ssl, data, length, &moved);
@@ -475,6 +480,7 @@ int txm_operate(txm_connection *c, txm_scratch *scratch, int operation, const ch
     case TXM_OP_WRITE:
         ok = SSL_write_ex(c->ssl, data, fitting(scratch, length), &moved);
         r->plaintext = moved;
+        c->plaintext_sent += moved;
         break;
     case TXM_OP_SHUTDOWN:
         ok = SSL_shutdown(c->ssl);

@@ -102,6 +102,10 @@ typedef struct {
     char verify_subject[TXM_TEXT_ROOM];  /* whose certificate, as RFC 2253 writes names */
     const unsigned char *alpn;           /* ALPN to answer with, in wire format (RFC 7301); not owned */
     unsigned int alpn_length;
+    unsigned long long wire_received;    /* bytes so far, for those who count */
+    unsigned long long wire_sent;
+    unsigned long long plaintext_received;
+    unsigned long long plaintext_sent;
     SSL_CTX *first;           /* the context before the first switch, NULL without one; the SSL keeps it alive */
     int hello_heard;          /* Python has decided about a ClientHello, which was for this name: */
     size_t hello_name_length;

@@ -106,7 +106,8 @@ static int on_ticket(SSL *ssl, unsigned char name[NAME_LENGTH], unsigned char *i
             EVP_EncryptInit_ex2(cipher, kind, key.aes, iv, NULL) && set_mac(mac, &key))
             answer = 1;
     } else if (EVP_DecryptInit_ex2(cipher, kind, key.aes, iv, NULL) && set_mac(mac, &key)) {
-        answer = place == 0 ? 1 : 2;
+        /* TLS 1.3 tickets are for one use (RFC 8446 appendix C.4), and without a 2 OpenSSL would send no new one. */
+        answer = place == 0 && SSL_version(ssl) != TLS1_3_VERSION ? 1 : 2;
     }
     OPENSSL_cleanse(&key, sizeof key);
     return answer;

@@ -110,6 +110,7 @@ int SSL_SESSION_has_ticket(const SSL_SESSION *session);
 int SSL_SESSION_is_resumable(const SSL_SESSION *session);
 int SSL_SESSION_get_protocol_version(const SSL_SESSION *session);
 const char *SSL_SESSION_get0_hostname(const SSL_SESSION *session);
+const unsigned char *SSL_SESSION_get0_id_context(const SSL_SESSION *session, unsigned int *length);
 X509 *SSL_SESSION_get0_peer(SSL_SESSION *session);
 int i2d_SSL_SESSION(SSL_SESSION *session, unsigned char **out);
 SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **session, const unsigned char **data, long length);

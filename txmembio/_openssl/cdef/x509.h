@@ -23,7 +23,7 @@ int X509_check_ca(X509 *certificate);
 int X509_check_issued(X509 *issuer, X509 *subject);
 int X509_verify(X509 *certificate, EVP_PKEY *key);
 int X509_check_private_key(const X509 *certificate, const EVP_PKEY *key);
-int X509_get_signature_nid(const X509 *certificate);
+int X509_get_signature_info(X509 *certificate, int *digest, int *key, int *bits, uint32_t *flags);
 void *X509_get_ext_d2i(const X509 *certificate, int nid, int *critical, int *index);
 int X509_NAME_entry_count(const X509_NAME *name);
 X509_NAME_ENTRY *X509_NAME_get_entry(const X509_NAME *name, int at);
@@ -80,6 +80,7 @@ void ASN1_TIME_free(ASN1_TIME *time);
 /* Extensions, as stacks of names. */
 void *GENERAL_NAME_get0_value(const GENERAL_NAME *name, int *type);
 void GENERAL_NAME_free(GENERAL_NAME *name);
+int GENERAL_NAME_print(BIO *out, GENERAL_NAME *name);
 void GENERAL_NAMES_free(void *names);
 void AUTHORITY_INFO_ACCESS_free(void *access);
 void CRL_DIST_POINTS_free(void *points);
