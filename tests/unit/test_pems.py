@@ -17,8 +17,10 @@ from cryptography.x509.oid import NameOID
 
 import txmembio
 from support import pair
+from support.crls import crl
 from support.pki import ONE_DAY, PKI, Credential
-from txmembio.pems import PEMFile, PEMFolder, identity_from, read_certificates
+from support.unreadable import unreadable
+from txmembio.pems import Identity, PEMFile, PEMFolder, PEMPair, identity_from, read_certificates, read_crls
 
 NOW = datetime.now(timezone.utc)
 
@@ -296,6 +298,33 @@ def test_changed_folder_is_served_once_its_contexts_are_assigned(pki: PKI, folde
     assert shown(pki, context, "localhost") == pki.wildcard.chain_der
 
 
+def test_next_change_of_validity_is_known(pki: PKI, folder: Path) -> None:
+    second = timedelta(seconds=1)
+    end, start, last = ((NOW + days * ONE_DAY).replace(microsecond=0) for days in (10, 15, 90))
+    for name, not_before, not_after in (("a", NOW - ONE_DAY, end), ("b", start, last)):
+        credential = pki.issue("x.example", name=name, not_before=not_before, not_after=not_after)
+        put(folder, f"{name}.pem", credential.private_key, credential.chain)
+    pems = load(folder)
+    assert pems.contexts.until == end + second
+    assert pems.load(end + second).until == start
+    assert pems.load(start).until == last + second
+    assert pems.load(last + second).until is None
+
+
+@pytest.mark.parametrize("name", ["elsewhere.org", None])
+def test_unknown_name_is_refused_where_that_was_asked_for(
+    pki: PKI, folder: Path, three_names: dict[str, Credential], name: str | None, tls_version: txmembio.TLSVersion
+) -> None:
+    context = PEMFolder(str(folder), new_context, refuse_unknown=True).server_context()
+    assert shown(pki, context, "b.example.com")[0] == three_names["*.example.com"].certificate_der
+    client = pair.client_context(pki, tls_version)
+    client.check_hostname = False
+    client_error, server_error = pair.unconnected(client, context, server_hostname=name).refusal()
+    assert client_error.alert == server_error.alert == "unrecognized_name"
+    assert client_error.alert_received and not server_error.alert_received
+    assert ("elsewhere.org" if name else "no server name was given") in str(server_error)
+
+
 def test_folder_is_found_again_from_another_working_directory(
     pki: PKI, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +444,33 @@ def test_default_pem_without_a_pair_is_refused(pki: PKI, folder: Path) -> None:
         load(folder)
 
 
+def test_file_with_two_keys_for_its_certificate_is_refused(pki: PKI, folder: Path) -> None:
+    put(folder, "site.pem", pki.server.private_key, pki.client.private_key, pki.server.chain)
+    with pytest.raises(ValueError, match=r"^site\.pem: 2 private keys for a certificate: expected the one that fits"):
+        load(folder)
+
+
+def test_key_that_is_there_twice_is_one_key(pki: PKI, folder: Path) -> None:
+    put(folder, "site.pem", pki.server.private_key, pki.server.chain)
+    put(folder, "copy.pem", pki.server.private_key, pki.server.private_key)
+    pems = load(folder)
+    assert shown(pki, pems.server_context(), "localhost") == pki.server.chain_der
+    assert pems.contexts.remarks == ()
+
+
+def test_two_pairs_in_one_file_are_no_contradiction(pki: PKI, folder: Path) -> None:
+    put(folder, "all.pem", pki.server.private_key, pki.wildcard.private_key, pki.server.chain, pki.wildcard.chain)
+    context = load(folder).server_context()
+    assert shown(pki, context, "localhost")[0] == pki.server.certificate_der
+    assert shown(pki, context, "a.example.com")[0] == pki.wildcard.certificate_der
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="this system's folders have no modes")
+def test_unreadable_folder_is_refused(folder: Path) -> None:
+    with unreadable(folder), pytest.raises(PermissionError, match="Permission denied"):
+        load(folder)
+
+
 # --- single files -----------------------------------------------------------------------------------------------------
 
 
@@ -455,3 +511,66 @@ def test_trusted_certificates_that_are_not_there(pki: PKI, folder: Path) -> None
     put(folder, "bad.pem", b"nothing")
     with pytest.raises(ValueError, match=r"^bad\.pem: there is no PEM in it$"):
         read_certificates(str(folder))
+
+
+def _identity_of(credential: Credential) -> Identity:
+    identity = identity_from(PEMFile.read(credential.chain_file), PEMFile.read(credential.key_file))
+    assert identity is not None
+    return identity
+
+
+def test_pair_is_served_for_any_name_or_for_its_own_alone(pki: PKI) -> None:
+    def serve(refuse_unknown: bool) -> txmembio.SSLContext:
+        paths = [pki.server.chain_file, pki.server.key_file]
+        pems = PEMPair(lambda: _identity_of(pki.server), new_context, paths=paths, refuse_unknown=refuse_unknown)
+        assert pems.paths == tuple(paths)
+        return pems.server_context()
+
+    for name in ("localhost", "elsewhere.org", None):
+        assert shown(pki, serve(False), name) == pki.server.chain_der
+    assert shown(pki, serve(True), "localhost") == pki.server.chain_der
+    with pytest.raises(txmembio.SSLError, match=r"the server name 'elsewhere\.org' was refused"):
+        shown(pki, serve(True), "elsewhere.org")
+
+
+# --- revocation lists -------------------------------------------------------------------------------------------------
+
+
+def test_revocation_lists_from_a_file_and_a_folder(pki: PKI, folder: Path) -> None:
+    put(folder, "a.pem", crl(pki.ca))
+    put(folder, "b.PEM", crl(pki.intermediate), crl(pki.untrusted_ca))
+    put(folder, "c.crl", b"nothing")
+    put(folder, "sub/d.pem", b"nothing")
+    for path, count in ((folder / "a.pem", 1), (folder / "b.PEM", 2), (folder, 3)):
+        context = new_context()
+        context.load_verify_locations(cadata=read_crls(str(path)))
+        assert context.cert_store_stats()["crl"] == count
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"", "there is no certificate revocation list in PEM in it"),
+        (
+            b"-----BEGIN X509 CRL-----\nbm90IGEgbGlzdA==\n-----END X509 CRL-----\n",
+            "damaged certificate revocation list",
+        ),
+        (b"-----BEGIN X509 CRL-----\nbm90IGEg", "is it cut short"),
+    ],
+)
+def test_damaged_revocation_list_is_named(pki: PKI, folder: Path, contents: bytes, message: str) -> None:
+    put(folder, "a.pem", crl(pki.ca))
+    put(folder, "b.pem", contents)
+    with pytest.raises(ValueError, match=message):
+        read_crls(str(folder / "b.pem"))
+    with pytest.raises(ValueError, match=f"^b\\.pem: .*{message}"):
+        read_crls(str(folder))
+
+
+def test_revocation_lists_that_are_not_there(pki: PKI, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_crls(str(folder / "none.pem"))
+    with pytest.raises(ValueError, match="there is no PEM file in it"):
+        read_crls(str(folder))
+    with pytest.raises(ValueError, match="there is no certificate revocation list in PEM in it"):
+        read_crls(pki.ca.certificate_file)

@@ -7,6 +7,7 @@ What the endpoint strings ``membiotls:`` make (docs/endpoints.md is the referenc
 
 Twisted finds the strings through ``twisted/plugins/txmembio_endpoints.py``. Everything in a string is checked, and
 every file read, when the string is parsed: a mistake is a ValueError of one line before anything listens or connects.
+A server's files are read again when they change (`txmembio.twisted.reload`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,41 @@ from twisted.internet.endpoints import (
 )
 from twisted.logger import Logger
 
-from .. import CERT_OPTIONAL, CERT_REQUIRED, Purpose, SSLContext, TLSVersion, create_default_context
+from .. import CERT_OPTIONAL, CERT_REQUIRED, Purpose, SSLContext, TLSVersion, VerifyFlags, create_default_context
 from ..certificates import Certificate
-from ..pems import PEMFile, PEMFolder, identity_from, read_certificates
-from .factory import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Settings, wrapClientTLS, wrapServerTLS
-from .strings import CLIENT, HIGHEST_BACKLOG, HIGHEST_PORT, SERVER_FOLDER, Arguments, bind, server_form, text
+from ..pems import (
+    Identity,
+    PEMFile,
+    PEMFolder,
+    PEMPair,
+    ServedCertificates,
+    identity_from,
+    read_certificates,
+    read_crls,
+)
+from ..redis_tickets import from_url, shown
+from ..tickets import TicketKeyFiles, TicketKeySource
+from .factory import (
+    HANDSHAKE_TIMEOUT,
+    MAX_HANDSHAKES,
+    SHUTDOWN_TIMEOUT,
+    ServerSettings,
+    Settings,
+    wrapClientTLS,
+)
+from .reload import RELOAD_INTERVAL, wrapReloadingServerTLS
+from .strings import (
+    CLIENT,
+    HIGHEST_BACKLOG,
+    HIGHEST_PORT,
+    MOST_HANDSHAKES,
+    SERVER_FOLDER,
+    Arguments,
+    bind,
+    server_form,
+    text,
+)
+from .tickets import TicketKeyUpdates
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
@@ -55,6 +86,13 @@ CA_NAMES_ROOM = 32768
 65535 bytes with its lengths (RFC 8446, section 4.2.4), and one as long as that, of every CA there is, helps nobody."""
 
 
+_TRUST_KEYS = ("clientCA", "crl", "dhParameters")
+"""Files that are part of every context of a server."""
+
+_IDENTITY_KEYS = ("certificate", "certKey", "privateKey", "extraCertChain")
+"""Files that a server's one certificate may come from."""
+
+
 def parseStreamServer(reactor: Any, *args: str | bytes, **kwargs: str | bytes) -> IStreamServerEndpoint:
     """The endpoint that a server string stands for. Raises ValueError for anything wrong in it."""
     positional = [text(value) for value in args]
@@ -63,13 +101,15 @@ def parseStreamServer(reactor: Any, *args: str | bytes, **kwargs: str | bytes) -
     # First, since "C:/pems" makes "/pems" the port: that error says more than one that there is no folder called "C".
     folder = arguments.form is SERVER_FOLDER
     below = _listening(reactor, arguments, 443, "::") if folder else _listening(reactor, arguments, None, "")
-    new_context = _server_contexts(arguments)
-    if folder:
-        context = _folder_context(arguments, new_context)
-    else:
-        context = new_context()
-        _use_identity(context, arguments)
-    return wrapServerTLS(context, below, **_settings(reactor, arguments))
+    interval = arguments.seconds("reloadInterval", RELOAD_INTERVAL, "for never")
+    tickets = _ticket_keys(reactor, arguments, interval)
+    certificates = _served_certificates(arguments, folder, tickets)
+    below = below if tickets is None else tickets.around(below)
+    settings: ServerSettings = {
+        **_settings(reactor, arguments),
+        "maxHandshakes": arguments.limit("maxHandshakes", MAX_HANDSHAKES, MOST_HANDSHAKES),
+    }
+    return wrapReloadingServerTLS(certificates, below, reloadInterval=interval, **settings)
 
 
 def parseStreamClient(reactor: Any, *args: str | bytes, **kwargs: str | bytes) -> IStreamClientEndpoint:
@@ -79,8 +119,10 @@ def parseStreamClient(reactor: Any, *args: str | bytes, **kwargs: str | bytes) -
     trusted = _der(_certificates(arguments, "trustRoots")) if "trustRoots" in arguments else None
     context = create_default_context(Purpose.SERVER_AUTH, cadata=trusted)
     _configure(context, arguments)
+    _check_revocation(context, arguments)
     if "certificate" in arguments:
         _use_identity(context, arguments)
+        context.post_handshake_auth = True  # a server may ask later: one that does is the reason for having it
     elif "privateKey" in arguments:
         raise arguments.refuse("privateKey", "certificate= beside it")
     # The connection that this makes is not used; it is the core's own check of the name it will verify.
@@ -193,63 +235,129 @@ def _set_versions(context: SSLContext, arguments: Arguments) -> None:
         )
 
 
-def _server_contexts(arguments: Arguments) -> Callable[[], SSLContext]:
+def _server_contexts(arguments: Arguments, tickets: TicketKeyUpdates | None) -> Callable[[], SSLContext]:
     """
-    What makes server contexts that are complete but for the certificate.
+    What makes server contexts that are complete but for the certificate. It reads the files of `_TRUST_KEYS` anew.
 
     One is made at once, so that a value which is wrong is found before any file with a certificate is read.
     """
-    client_ca = _certificates(arguments, "clientCA") if "clientCA" in arguments else None
-    verify = arguments.choice("verifyClient", ("optional", "required"))
-    if verify and not client_ca:
-        raise arguments.refuse("verifyClient", "clientCA= beside it, with the CAs that client certificates come from")
-    parameters = arguments.get("dhParameters")
-    if parameters is not None:
-        parameters = os.path.abspath(parameters)  # a folder makes contexts later, too, wherever the process then is
+    verify = arguments.choice("verifyClient", ("optional", "required", "later"))
+    if "clientCA" not in arguments:
+        for key in ("verifyClient", "crl"):
+            if key in arguments:
+                raise arguments.refuse(key, "clientCA= beside it, with the CAs that client certificates come from")
 
     def new_context() -> SSLContext:
         context = create_default_context(Purpose.CLIENT_AUTH)
         _configure(context, arguments)
-        if parameters is not None:
+        if "dhParameters" in arguments:
             expected = "a file of Diffie-Hellman parameters in PEM format"
-            _attempt(arguments, "dhParameters", expected, context.load_dh_params, parameters)
-        if client_ca:
+            _attempt(arguments, "dhParameters", expected, context.load_dh_params, arguments.file("dhParameters"))
+        if "clientCA" in arguments:
+            client_ca = _certificates(arguments, "clientCA")
             context.load_verify_locations(cadata=_der(client_ca))
             if sum(len(each.subject_der) for each in client_ca) <= CA_NAMES_ROOM:
                 context.add_client_ca_names(_der(client_ca))
-            context.verify_mode = CERT_OPTIONAL if verify == "optional" else CERT_REQUIRED
+            context.verify_mode = CERT_REQUIRED if verify in (None, "required") else CERT_OPTIONAL
+            context.post_handshake_auth = verify == "later"
+        _check_revocation(context, arguments)
+        if tickets is not None:
+            tickets.keys.use_in(context)
         return context
 
     new_context()
     return new_context
 
 
+def _check_revocation(context: SSLContext, arguments: Arguments) -> None:
+    """``crl=``, which also says that there has to be a list for every certificate that is checked."""
+    check = arguments.choice("crlCheck", ("leaf", "chain"))
+    if "crl" not in arguments:
+        if check:
+            raise arguments.refuse("crlCheck", "crl= beside it, with the certificate revocation lists")
+        return
+    lists = _attempt(
+        arguments,
+        "crl",
+        "a file or folder with certificate revocation lists in PEM format",
+        read_crls,
+        arguments.file("crl"),
+    )
+    context.load_verify_locations(cadata=lists)
+    flags = VerifyFlags.VERIFY_CRL_CHECK_CHAIN if check == "chain" else VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    context.verify_flags |= flags
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _folder_context(arguments: Arguments, new_context: Callable[[], SSLContext]) -> SSLContext:
+def _served_certificates(arguments: Arguments, folder: bool, tickets: TicketKeyUpdates | None) -> ServedCertificates:
+    """What a server shows: the certificates of a folder, or the one that its files hold."""
     path = arguments.get("path")
-    if not path:
+    if folder and not path:
         raise arguments.refuse("path", "a folder of PEM files")
-    folder = _attempt(
-        arguments, "path", "a folder of PEM files with certificates and their keys", PEMFolder, path, new_context
-    )
-    for remark in folder.contexts.remarks:
-        _log.warn("{path}: {remark}", path=path, remark=remark)
-    return folder.server_context()
+    refuse = arguments.choice("unknownName", ("default", "refuse")) == "refuse"
+    new_context = _server_contexts(arguments, tickets)
+    also = [arguments.file(key) for key in _TRUST_KEYS if key in arguments]
+    if folder:
+        served: ServedCertificates = _attempt(
+            arguments,
+            "path",
+            "a folder of PEM files with certificates and their keys",
+            functools.partial(PEMFolder, paths=also, refuse_unknown=refuse),
+            path,
+            new_context,
+        )
+    else:
+        arguments = _with_default_files(arguments)
+        files = [arguments.file(key) for key in _IDENTITY_KEYS if key in arguments]
+        read = functools.partial(_identity, arguments)
+        served = PEMPair(read, new_context, paths=[*files, *also], refuse_unknown=refuse)
+    for remark in served.contexts.remarks:
+        _log.warn("{path}: {remark}", path=served.paths[0], remark=remark)
+    return served
 
 
-def _use_identity(context: SSLContext, arguments: Arguments) -> None:
+def _ticket_keys(reactor: Any, arguments: Arguments, interval: float | None) -> TicketKeyUpdates | None:
+    """``ticketKeys=``: files with commas between them, looked at every *interval* seconds, or the URL of a Redis."""
+    value = arguments.get("ticketKeys")
+    if value is None:
+        return None
+    if "://" not in value:
+        expected = "files with ticket keys, as nginx (48 or 80 bytes each) or HAProxy (lines of base64) has them"
+        paths = [os.path.join(arguments.folder, name) for name in value.split(",")]
+        source: TicketKeySource = TicketKeyFiles(paths, interval)
+    else:
+        expected = "a URL such as redis://host:6379/0?rotate=43200"
+        arguments = replace(arguments, values={**arguments.values, "ticketKeys": shown(value)})  # no password in errors
+        source = _attempt(arguments, "ticketKeys", expected, from_url, value)
+    return _attempt(arguments, "ticketKeys", expected, _ticket_key_updates, reactor, source)
+
+
+def _ticket_key_updates(reactor: Any, source: TicketKeySource) -> TicketKeyUpdates:
+    try:
+        return TicketKeyUpdates(reactor, source)
+    except OSError as error:  # there may be several files
+        raise ValueError(f"{error.filename!r}: {error.strerror}") from error
+
+
+def _with_default_files(arguments: Arguments) -> Arguments:
+    """``privateKey=`` is ``server.pem`` where nothing else is said, as in ``ssl:``."""
+    if "certificate" in arguments or "privateKey" in arguments:
+        return arguments
+    return replace(arguments, values={"privateKey": "server.pem", **arguments.values})
+
+
+def _identity(arguments: Arguments) -> Identity:
     """
-    Make *context* show the certificate that the string names. ``certificate=`` is a file with the chain, and with
-    the key unless ``privateKey=`` names another; ``certKey=`` and ``privateKey=`` are those of ``ssl:``, defaults too.
+    The certificate that the string names. ``certificate=`` is a file with the chain, and with the key unless
+    ``privateKey=`` names another; ``certKey=`` and ``privateKey=`` are those of ``ssl:``.
     """
     if "certificate" in arguments:
         arguments.exclusive("certificate", ("certKey", "extraCertChain"), "that file has the certificate and its chain")
         certificate = "certificate"
         private = "privateKey" if "privateKey" in arguments else "certificate"
     else:
-        arguments = replace(arguments, values={"privateKey": "server.pem", **arguments.values})
         certificate = "certKey" if "certKey" in arguments else "privateKey"
         private = "privateKey"
     certificates = _pem_file(arguments, certificate)
@@ -269,17 +377,30 @@ def _use_identity(context: SSLContext, arguments: Arguments) -> None:
             f"membiotls: {arguments.shown(private)} does not match {arguments.shown(certificate)}: "
             f"expected the private key that fits the certificate"
         )
-    _attempt(arguments, certificate, "a certificate that OpenSSL can use", identity.use_in, context)
+    return identity
+
+
+def _use_identity(context: SSLContext, arguments: Arguments) -> None:
+    """Make a client's *context* show the certificate that the string names."""
+    identity = _identity(arguments)
+    _attempt(arguments, "certificate", "a certificate that OpenSSL can use", identity.use_in, context)
 
 
 def _pem_file(arguments: Arguments, key: str) -> PEMFile:
-    return _attempt(arguments, key, "a readable file in PEM format", PEMFile.read, arguments.values[key])
+    return _attempt(
+        arguments,
+        key,
+        "a readable file in PEM format",
+        PEMFile.read,
+        arguments.file(key),
+        f"membiotls: {arguments.shown(key)}",
+    )
 
 
 def _certificates(arguments: Arguments, key: str) -> list[Certificate]:
     """The certificates of CAs in the file or folder that *key* names."""
     expected = "a file or folder with certificates in PEM format"
-    return _attempt(arguments, key, expected, read_certificates, arguments.values[key])
+    return _attempt(arguments, key, expected, read_certificates, arguments.file(key))
 
 
 def _der(certificates: Iterable[Certificate]) -> bytes:

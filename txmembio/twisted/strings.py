@@ -13,7 +13,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HIGHEST_PORT = 65535
 """Ports are 16 bits wide (RFC 9293, section 3.1)."""
@@ -23,6 +23,9 @@ HIGHEST_BACKLOG = 2**31 - 1
 
 LONGEST_SECONDS = 86400.0
 """A time-out of more than a day is a typing error, such as milliseconds."""
+
+MOST_HANDSHAKES = 1_000_000
+"""At once, of one server: more than a process has file descriptors for."""
 
 LONGEST_ALPN_NAME = 255
 """Bytes of one ALPN name, which has a length of one byte in front (RFC 7301, section 3.1)."""
@@ -58,10 +61,21 @@ _TLS_KEYS = (
     "cipherSuites",
     "groups",
     "alpn",
+    "crl",
+    "crlCheck",
     "handshakeTimeout",
     "shutdownTimeout",
 )
-_SERVER_KEYS = (*_TLS_KEYS, "endpoint", "clientCA", "verifyClient")
+_SERVER_KEYS = (
+    *_TLS_KEYS,
+    "endpoint",
+    "maxHandshakes",
+    "clientCA",
+    "verifyClient",
+    "unknownName",
+    "ticketKeys",
+    "reloadInterval",
+)
 
 SERVER_FILES = Form(
     "a server with one certificate",
@@ -101,6 +115,13 @@ def text(value: str | bytes) -> str:
     return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed; absolute paths do not need it
+        return os.curdir
+
+
 @dataclass(frozen=True)
 class Arguments:
     """The values of one string by their keys, all of them text, and which of them were given without a key."""
@@ -108,12 +129,18 @@ class Arguments:
     form: Form
     values: Mapping[str, str]
     unkeyed: frozenset[str]
+    folder: str = field(default_factory=_working_folder)
+    """What paths in the values are relative to: the working directory in which the string was parsed."""
 
     def __contains__(self, key: object) -> bool:
         return key in self.values
 
     def get(self, key: str) -> str | None:
         return self.values.get(key)
+
+    def file(self, key: str) -> str:
+        """The absolute path that the value of *key* stands for, wherever the process has gone since."""
+        return os.path.join(self.folder, self.values[key])
 
     def refuse(self, key: str, expected: str, because: object = None) -> ValueError:
         """The error for the value of *key* (an absent one is named as such)."""
@@ -138,16 +165,26 @@ class Arguments:
             raise self.refuse(key, f"a whole number from {low} to {high}")
         return int(value)
 
-    def seconds(self, key: str, default: float) -> float | None:
-        """A time-out in seconds; None when it is switched off with ``0`` or ``none``."""
+    def seconds(self, key: str, default: float, without: str = "for no time-out") -> float | None:
+        """A time in seconds; None when it is switched off with ``0`` or ``none``. *without* says what that means."""
         value = self.values.get(key)
         if value is None:
             return default
         if value.lower() == "none":
             return None
         if not _SECONDS.fullmatch(value) or float(value) > LONGEST_SECONDS:
-            raise self.refuse(key, f'seconds from 0 to {LONGEST_SECONDS:.0f}, 0 or "none" for no time-out')
+            raise self.refuse(key, f'seconds from 0 to {LONGEST_SECONDS:.0f}, 0 or "none" {without}')
         return float(value) or None
+
+    def limit(self, key: str, default: int, highest: int) -> int | None:
+        """How many at most; None when there is no limit, with ``0`` or ``none``."""
+        value = self.values.get(key)
+        if value is not None and value.lower() == "none":
+            return None
+        try:
+            return self.number(key, default, 0, highest) or None
+        except ValueError:
+            raise self.refuse(key, f'a whole number from 0 to {highest}, 0 or "none" for no limit') from None
 
     def choice(self, key: str, choices: Sequence[str]) -> str | None:
         value = self.values.get(key)
