@@ -1,6 +1,6 @@
-"""A program: fetches one https: page with Twisted's `Agent` over txmembio, and prints it.
+"""A program: fetches one https: page with Twisted's `Agent` over txmembio, or through a proxy, and prints it.
 
-python agent_fetch.py https://localhost:8443/page CA.pem
+python agent_fetch.py https://localhost:8443/page CA.pem [http://localhost:3128]
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import txmembio
 from txmembio.twisted import agentEndpointFactory
 
 
-async def main(reactor: Any, url: str, cafile: str) -> None:
+async def main(reactor: Any, url: str, cafile: str, proxy: str | None = None) -> None:
     context = txmembio.create_default_context(cafile=cafile)
-    agent = Agent.usingEndpointFactory(reactor, agentEndpointFactory(context, reactor))
+    agent = Agent.usingEndpointFactory(reactor, agentEndpointFactory(context, reactor, proxy=proxy))
     response = await agent.request(b"GET", url.encode())
     sys.stdout.buffer.write(await readBody(response))
     sys.stdout.buffer.flush()

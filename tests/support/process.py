@@ -40,10 +40,18 @@ class Process:
         *,
         cwd: str | os.PathLike[str] | None = None,
         env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = os.path.basename(command[0])
         self._popen = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=env,
+            bufsize=0,
+            pass_fds=pass_fds,
         )
         self._news = threading.Condition()
         self._output = bytearray()
