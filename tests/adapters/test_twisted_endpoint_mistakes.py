@@ -23,7 +23,6 @@ SERVER_MISTAKES = {
     "": "path='': expected a folder of PEM files",
     "{files}": "port= is missing: expected a whole number from 0 to 65535",
     "8443:colour=red:{files}": "unknown key 'colour' with the value 'red': expected, for a server with one certificate",
-    "8443:ticketKeys=k:{files}": "unknown key 'ticketKeys' with the value 'k': expected, ",
     "8443:trustRoots=/r:{files}": "unknown key 'trustRoots' with the value '/r': expected, ",
     "{folder}:privateKey=k.pem": "unknown key 'privateKey' with the value 'k.pem': expected, for a server with a folde",
     "8443:privateKey=C:/k.pem": "surplus value '/k.pem' without a key: expected one privateKey= only, and there is "
@@ -43,7 +42,7 @@ SERVER_MISTAKES = {
     "8443:privateKey={chain}:certKey={chain}": "privateKey='{chain}': expected a file with a private key in PEM format",
     "8443:privateKey={key}:certKey={key}": "certKey='{key}': expected a file with a certificate in PEM format",
     "8443:privateKey={key}:certKey={random}": "certKey='{random}': expected a readable file in PEM format (there is no",
-    "8443:privateKey={half}:certKey={chain}": "privateKey='{half}': expected a readable file in PEM format (a PEM text",
+    "8443:privateKey={half}:certKey={chain}": "privateKey='{half}': expected a readable file in PEM format (PEM lib: 1 b",
     "8443:privateKey={encrypted}:certKey={chain}": "privateKey='{encrypted}': expected a readable file in PEM format (",
     "8443:privateKey={other}:certKey={chain}": "privateKey='{other}' does not match certKey='{chain}': expected the "
     "private key that fits the certificate",
@@ -62,6 +61,14 @@ SERVER_MISTAKES = {
     "{combined}": "path='{combined}': expected a folder of PEM files with certificates and their keys (Not a directory",
     "{empty}": "path='{empty}': expected a folder of PEM files with certificates and their keys (no certificate with i",
     "{bad_folder}": "path='{bad_folder}': expected a folder of PEM files with certificates and their keys (bad.pem: ",
+    "8443:{files}:ticketKeys=/no/t.key": "ticketKeys='/no/t.key': expected files with ticket keys, as nginx (48 or 80 "
+    "bytes each) or HAProxy (lines of base64) has them ('/no/t.key': No such file or directory)",
+    "8443:{files}:ticketKeys={key}": "ticketKeys='{key}': expected files with ticket keys, as nginx (48 or 80 bytes eac",
+    "{folder}:ticketKeys=": "ticketKeys='': expected files with ticket keys, as nginx (48 or 80 bytes each) or HAProxy",
+    "{folder}:ticketKeys=/a,/b": "ticketKeys='/a,/b': expected files with ticket keys, as nginx (48 or 80 bytes each)",
+    "{folder}:ticketKeys=http\\://host/": "ticketKeys='http://host/': expected a URL such as redis://host:6379/0?rotate",
+    "{folder}:ticketKeys=redis\\://u\\:secret@host/?rotate=x": "ticketKeys='redis://u:…@host/': expected a URL such as "
+    "redis://host:6379/0?rotate=43200 (rotate='x' in the URL: expected a number of seconds)",
     # TLS
     "8443:{files}:minVersion=1.4": "minVersion='1.4': expected TLSv1.2 or TLSv1.3",
     "8443:{files}:minVersion=1.3:maxVersion=1.2": "maxVersion='1.2': expected a version not below minVersion= (TLSv1.3",

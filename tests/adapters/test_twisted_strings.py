@@ -83,7 +83,7 @@ def test_surplus_value_suggests_the_escape(
         (SERVER_FOLDER, "clientca", "clientCA"),
         (CLIENT, "TRUSTROOTS", "trustRoots"),
         (CLIENT, "xyzzy", None),
-        (SERVER_FILES, "ticketKeys", None),
+        (SERVER_FILES, "ticketkeys", "ticketKeys"),
         (CLIENT, "serverName", None),
     ],
 )

@@ -506,16 +506,17 @@ def test_a_callback_that_fails_is_an_error_in_the_program(pki: PKI, tls_version:
     assert events[1]["log_failure"].check(LookupError)
 
 
-def test_clean_connections_are_not_logged(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
+def test_clean_connections_are_logged_for_those_who_ask(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
     with capturedLogs() as events:
         ends = connected(pki, tls_version)
         ends.tls.loseConnection()
         ends.settle()
         ends.lose()
-    assert events == []
+    assert [(event["event"], event["log_level"]) for event in events] == [("handshake_completed", LogLevel.debug)]
 
 
 def test_truncation_is_logged_for_those_who_ask(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
     with capturedLogs() as events:
         connected(pki, tls_version).lose()
-    assert [event["log_level"] for event in events] == [LogLevel.debug]
+    assert [event["event"] for event in events] == ["handshake_completed", "connection_failed"]
+    assert {event["log_level"] for event in events} == {LogLevel.debug}

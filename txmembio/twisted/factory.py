@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from twisted.internet.interfaces import (
@@ -17,11 +18,18 @@ from zope.interface import implementer
 
 from .. import PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, Connection, SSLContext
 from ..context import require_context
+from ..counters import Counters
+from ..session_cache import SessionCache
+from ..session_cache import sessions as common_sessions
+from .events import failure_word, log_completed, log_failed, log_hook_failed
 from .transport import TLSTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IListeningPort
+    from twisted.python.failure import Failure
     from typing_extensions import Unpack
 
 __all__ = ["TLSFactory", "wrapClientTLS", "wrapServerTLS"]
@@ -32,6 +40,10 @@ HANDSHAKE_TIMEOUT = 60.0
 #: Seconds without progress. asyncio waits as long for a peer's close_notify.
 SHUTDOWN_TIMEOUT = 30.0
 
+#: Handshakes under way at once, of one server. A core completes about two thousand a second and a slow network takes a
+#: second for each, so no more than that are ever under way without being stalled; this is twice as many.
+MAX_HANDSHAKES = 4000
+
 
 class Settings(TypedDict, total=False):
     """The keywords that `TLSFactory`, `wrapServerTLS` and `wrapClientTLS` have in common."""
@@ -39,6 +51,15 @@ class Settings(TypedDict, total=False):
     handshakeTimeout: float | None
     shutdownTimeout: float | None
     clock: IReactorTime | None
+    counters: Counters | None
+    onHandshake: Callable[[TLSTransport, Failure | None], object] | None
+    sessions: SessionCache | None
+
+
+class ServerSettings(Settings, total=False):
+    """Those of `TLSFactory` and `wrapServerTLS`."""
+
+    maxHandshakes: int | None
 
 
 class TLSFactory(WrappingFactory):
@@ -53,9 +74,22 @@ class TLSFactory(WrappingFactory):
     :param handshakeTimeout: seconds from the connection to the end of the handshake; None for no limit.
     :param shutdownTimeout: seconds without progress while the connection is being closed; None for no limit.
     :param clock: runs the time-outs; the reactor if not given.
+    :param maxHandshakes: (servers) how many handshakes may be under way at once; None for no limit. One more, and the
+        one that has been under way longest is aborted, with `TooManyHandshakes` as its reason.
+    :param counters: where to count; an object of the factory's own if not given. Several may share one.
+    :param onHandshake: called as `onHandshake(transport, None)` when a handshake is complete, before the application's
+        protocol hears of it, and as `onHandshake(transport, reason)` when a connection has ended before that. It may
+        abort the connection. What it raises in the first case ends the connection, as in any callback of a
+        protocol; in the second it is logged.
+    :param sessions: (clients) where sessions are kept to be resumed, by context, host name and port; None to resume
+        none. All clients that are given no other share one.
     :raises TypeError: `context` is not a `txmembio.SSLContext`, or `hostname` not a str.
-    :raises ValueError: `context` is for the other role, `hostname` is missing, or a time-out is not positive.
+    :raises ValueError: `context` is for the other role, `hostname` is missing, or a time-out or `maxHandshakes` is not
+        positive.
     """
+
+    #: What has happened on the connections made here, in numbers.
+    counters: Counters
 
     protocol = TLSTransport
     noisy = False  # the wrapped factory announces itself
@@ -70,14 +104,33 @@ class TLSFactory(WrappingFactory):
         handshakeTimeout: float | None = HANDSHAKE_TIMEOUT,
         shutdownTimeout: float | None = SHUTDOWN_TIMEOUT,
         clock: IReactorTime | None = None,
+        maxHandshakes: int | None = MAX_HANDSHAKES,
+        counters: Counters | None = None,
+        onHandshake: Callable[[TLSTransport, Failure | None], object] | None = None,
+        sessions: SessionCache | None = common_sessions,
     ) -> None:
-        check_settings(context, isClient, hostname, handshakeTimeout=handshakeTimeout, shutdownTimeout=shutdownTimeout)
+        check_settings(
+            context,
+            isClient,
+            hostname,
+            handshakeTimeout=handshakeTimeout,
+            shutdownTimeout=shutdownTimeout,
+            maxHandshakes=maxHandshakes,
+            counters=counters,
+            onHandshake=onHandshake,
+            sessions=sessions,
+        )
         super().__init__(wrappedFactory)
         self.context = context
         self.isClient = isClient
         self.hostname = hostname
         self.handshakeTimeout = handshakeTimeout
         self.shutdownTimeout = shutdownTimeout
+        self.maxHandshakes = None if isClient else maxHandshakes
+        self.counters = Counters() if counters is None else counters
+        self.onHandshake = onHandshake
+        self.sessions = sessions if isClient else None
+        self._under_way: OrderedDict[TLSTransport, None] = OrderedDict()  # handshakes, the oldest first
         if clock is None:
             from twisted.internet import reactor  # not before it is needed: importing it installs it
 
@@ -90,7 +143,56 @@ class TLSFactory(WrappingFactory):
         connection = self.context.connection(server_side=not self.isClient, server_hostname=self.hostname)
         self._negotiate(connection)
         protocol = self.wrappedFactory.buildProtocol(addr)
-        return None if protocol is None else self.protocol(self, protocol, connection)
+        if protocol is None:
+            return None
+        self._offer_session(connection, addr)
+        return self.protocol(self, protocol, connection)
+
+    def _offer_session(self, connection: Connection, addr: IAddress | None) -> None:
+        # One name at one port is one server, whatever its addresses are. Without a name there is just the address; over
+        # a UNIX socket that has neither host nor port, but a name; and a process has nothing at all.
+        parts = ("port", "name") if self.hostname else ("host", "port", "name")
+        where = tuple(getattr(addr, part, None) for part in parts)
+        if self.sessions is not None and (self.hostname or any(where)):
+            self.sessions.offer(connection, where)
+
+    # What the transports tell
+
+    def handshake_began(self, tls: TLSTransport) -> None:
+        """A connection is made. If there are too many handshakes, one has to go.
+
+        The oldest, and not this one: else whoever holds all places with connections that say nothing would keep
+        everybody else out. An honest handshake, which takes a moment, is only hit when that many begin in this moment.
+        """
+        self.counters.connection_began(tls.connection)
+        self._under_way[tls] = None
+        if self.maxHandshakes is not None and len(self._under_way) > self.maxHandshakes:
+            oldest, _ = self._under_way.popitem(last=False)
+            oldest.make_way()
+
+    def handshake_completed(self, tls: TLSTransport) -> None:
+        """A handshake is complete."""
+        self._under_way.pop(tls, None)
+        log_completed(tls, self.counters.handshake_completed(tls.connection))
+        self.keep_session(tls)
+        if self.onHandshake is not None:
+            self.onHandshake(tls, None)
+
+    def keep_session(self, tls: TLSTransport) -> None:
+        """A client's connection may have earned a session since this was called last."""
+        if self.sessions is not None:
+            self.sessions.keep(tls.connection)
+
+    def connection_ended(self, tls: TLSTransport, reason: Failure, complete: bool) -> None:
+        """A connection is gone; `complete` says whether its handshake was."""
+        self._under_way.pop(tls, None)
+        self.counters.connection_ended(tls.connection, failure_word(reason))
+        log_failed(tls, reason, complete)
+        if self.onHandshake is not None and not complete:
+            try:
+                self.onHandshake(tls, reason)
+            except Exception:
+                log_hook_failed()
 
     def _negotiate(self, connection: Connection) -> None:
         """Let the wrapped factory decide on ALPN, if it has an opinion and the context has none."""
@@ -103,21 +205,22 @@ class TLSFactory(WrappingFactory):
 
 
 def wrapServerTLS(
-    context: SSLContext, endpoint: IStreamServerEndpoint, **settings: Unpack[Settings]
-) -> IStreamServerEndpoint:
+    context: SSLContext, endpoint: IStreamServerEndpoint, **settings: Unpack[ServerSettings]
+) -> TLSServerEndpoint:
     """An endpoint that listens where `endpoint` does, and speaks TLS there.
 
     :param context: a `txmembio.SSLContext` for servers.
-    :param settings: `handshakeTimeout`, `shutdownTimeout` and `clock`, as for `TLSFactory`.
+    :param settings: `handshakeTimeout`, `shutdownTimeout`, `clock`, `maxHandshakes`, `counters` and `onHandshake`, as
+        for `TLSFactory`. All that is listened to through the endpoint is counted in its `counters`.
     :raises TypeError, ValueError: as `TLSFactory`.
     """
     check_settings(context, False, None, **settings)
-    return _TLSServerEndpoint(context, endpoint, settings)
+    return TLSServerEndpoint(context, endpoint, settings)
 
 
 def wrapClientTLS(
     context: SSLContext, hostname: str | None, endpoint: IStreamClientEndpoint, **settings: Unpack[Settings]
-) -> IStreamClientEndpoint:
+) -> TLSClientEndpoint:
     """An endpoint that connects where `endpoint` does, and speaks TLS there.
 
     `connect()` fires as soon as `endpoint` is connected; what becomes of the handshake, the protocol hears: from
@@ -125,34 +228,45 @@ def wrapClientTLS(
 
     :param context: a `txmembio.SSLContext` for clients.
     :param hostname: the server's name or address, as for `TLSFactory`; None only if `context.check_hostname` is false.
-    :param settings: `handshakeTimeout`, `shutdownTimeout` and `clock`, as for `TLSFactory`.
+    :param settings: `handshakeTimeout`, `shutdownTimeout`, `clock`, `counters`, `onHandshake` and `sessions`, as for
+        `TLSFactory`.
+        All connections through the endpoint are counted in its `counters`.
     :raises TypeError, ValueError: as `TLSFactory`.
     """
     check_settings(context, True, hostname, **settings)
-    return _TLSClientEndpoint(context, hostname, endpoint, settings)
+    return TLSClientEndpoint(context, hostname, endpoint, settings)
 
 
 @implementer(IStreamServerEndpoint)
-class _TLSServerEndpoint:
-    def __init__(self, context: SSLContext, endpoint: IStreamServerEndpoint, settings: Settings) -> None:
+class TLSServerEndpoint:
+    """What `wrapServerTLS` makes."""
+
+    def __init__(self, context: SSLContext, endpoint: IStreamServerEndpoint, settings: ServerSettings) -> None:
         self._context = context
         self._endpoint = endpoint
-        self._settings = settings
+        self.counters = settings.get("counters") or Counters()
+        self._settings: ServerSettings = {**settings, "counters": self.counters}
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen for connections of `protocolFactory`'s protocols; fires with the port of the endpoint beneath."""
-        return self._endpoint.listen(TLSFactory(self._context, False, protocolFactory, **self._settings))
+        return self._endpoint.listen(self._factory(protocolFactory))
+
+    def _factory(self, protocolFactory: IProtocolFactory) -> TLSFactory:
+        return TLSFactory(self._context, False, protocolFactory, **self._settings)
 
 
 @implementer(IStreamClientEndpoint)
-class _TLSClientEndpoint:
+class TLSClientEndpoint:
+    """What `wrapClientTLS` makes."""
+
     def __init__(
         self, context: SSLContext, hostname: str | None, endpoint: IStreamClientEndpoint, settings: Settings
     ) -> None:
         self._context = context
         self._hostname = hostname
         self._endpoint = endpoint
-        self._settings = settings
+        self.counters = settings.get("counters") or Counters()
+        self._settings: Settings = {**settings, "counters": self.counters}
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect a protocol of `protocolFactory`; fires with that protocol. Cancelling it cancels the attempt."""
@@ -174,6 +288,10 @@ def check_settings(
     handshakeTimeout: float | None = HANDSHAKE_TIMEOUT,
     shutdownTimeout: float | None = SHUTDOWN_TIMEOUT,
     clock: IReactorTime | None = None,
+    maxHandshakes: int | None = None,
+    counters: Counters | None = None,
+    onHandshake: Callable[[TLSTransport, Failure | None], object] | None = None,
+    sessions: SessionCache | None = None,
 ) -> None:
     """Raise what `TLSFactory` raises for arguments that cannot work, before anything listens or connects."""
     ours = require_context(context, "context")
@@ -190,3 +308,16 @@ def check_settings(
     for name, seconds in (("handshakeTimeout", handshakeTimeout), ("shutdownTimeout", shutdownTimeout)):
         if seconds is not None and not seconds > 0:
             raise ValueError(f"{name} must be a positive number of seconds, or None for no limit, not {seconds!r}")
+    if maxHandshakes is not None and not (type(maxHandshakes) is int and maxHandshakes > 0):
+        raise ValueError(
+            f"maxHandshakes must be a positive number of handshakes, or None for no limit, not {maxHandshakes!r}"
+        )
+    if counters is not None and not isinstance(counters, Counters):
+        raise TypeError(f"counters must be a txmembio.counters.Counters, not {type(counters).__name__}: {counters!r}")
+    if onHandshake is not None and not callable(onHandshake):
+        raise TypeError(f"onHandshake must be callable, not {type(onHandshake).__name__}: {onHandshake!r}")
+    if sessions is not None and not isinstance(sessions, SessionCache):
+        raise TypeError(
+            f"sessions must be a txmembio.session_cache.SessionCache or None, not {type(sessions).__name__}:"
+            f" {sessions!r}"
+        )

@@ -21,23 +21,28 @@ class ProducerProxy:
     only when that begins and when it ends. A pull producer is simply asked when the transport beneath asks.
     """
 
-    __slots__ = ("_attached", "_full", "_stopped", "_streaming", "_tls", "_waiting", "producer")
+    __slots__ = ("_attached", "_full", "_stopped", "_tls", "_waiting", "producer", "streaming")
 
     def __init__(self, tls: TLSTransport, producer: Any, streaming: bool) -> None:
         self.producer = producer
         self._tls = tls
-        self._streaming = streaming
+        self.streaming = streaming
         self._attached = False
         self._full = False  # the transport beneath has asked for a pause
         self._waiting = False  # enough plaintext is kept until the handshake is complete
         self._stopped = False
+
+    @property
+    def paused(self) -> bool:
+        """A push producer that has been told to pause."""
+        return self._full or self._waiting
 
     # What the TLS transport calls
 
     def attach(self) -> None:
         """Register with the transport beneath; a pull producer is asked for data in this very call."""
         self._attached = True
-        self._tls.transport.registerProducer(self, self._streaming)
+        self._tls.transport.registerProducer(self, self.streaming)
 
     def detach(self) -> None:
         """Unregister from the transport beneath."""
@@ -47,7 +52,7 @@ class ProducerProxy:
 
     def wait_for_handshake(self) -> None:
         """Enough plaintext is waiting for the handshake."""
-        if self._streaming and not self._waiting:
+        if self.streaming and not self._waiting:
             self._waiting = True
             if not self._full:
                 self.producer.pauseProducing()
@@ -78,7 +83,7 @@ class ProducerProxy:
     def resumeProducing(self) -> None:
         # Through call_application(), so that what is produced goes down before this call ends: a transport that asks a
         # pull producer and gets nothing does not ask again.
-        if not self._streaming:
+        if not self.streaming:
             self._tls.call_application(self.producer.resumeProducing)
         elif self._full:
             self._full = False

@@ -23,7 +23,7 @@ once it has been told `abortConnection`. An orderly close goes through these ste
     ConnectionDone       the peer sent close_notify; or we did, and then the peer's transport ended
     ConnectionTruncated  the peer's transport ended without close_notify
     an SSLError          the handshake failed, or what the peer sent was not valid TLS, or it sent a fatal alert
-    HandshakeTimeout     the handshake took too long
+    HandshakeTimeout     the handshake took too long, or (TooManyHandshakes) had to make way for a newer one
     ShutdownTimeout      the close took too long
     ConnectionAborted    abortConnection() was called
     anything else        what the transport beneath reported, such as ConnectionLost for a reset
@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, TimeoutError
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
@@ -50,18 +50,18 @@ from twisted.internet.interfaces import (
     ITLSTransport,
     ITransport,
 )
-from twisted.logger import Logger, LogLevel
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import alsoProvides, directlyProvides, implementer, providedBy
 
 from .. import Certificate, Connection, SSLEOFError, SSLError
 from .producer import ProducerProxy
+from .reasons import ConnectionTruncated, HandshakeTimeout, ShutdownTimeout, TooManyHandshakes
 
 if TYPE_CHECKING:
     from .factory import TLSFactory
 
-__all__ = ["ConnectionTruncated", "HandshakeTimeout", "ShutdownTimeout", "TLSTransport"]
+__all__ = ["TLSTransport"]
 
 #: Bytes of plaintext. Holding more than four full records saves nothing, and without a bound a fast producer
 #: has all its output joined into one huge buffer. It is also Twisted's own high-water mark for a transport's buffer.
@@ -78,34 +78,6 @@ ANSWER_LIMIT = 64 * 1024
 _NOT_PASSED_ON = frozenset({"startTLS", "writeSomeData"})
 
 OPEN, CLOSING, ABORTING = range(3)
-
-_log = Logger()
-
-
-class ConnectionTruncated(ConnectionLost):
-    """The peer's transport ended without close_notify: what was received may be cut short (RFC 8446 section 6.1).
-
-    `__cause__` is the `txmembio.SSLEOFError`.
-    """
-
-    MESSAGE = "The connection ended without a TLS close_notify"
-
-
-class _TimedOut(ConnectionLost, TimeoutError):
-    def __init__(self, message: str) -> None:
-        super().__init__(string=message)
-
-
-class HandshakeTimeout(_TimedOut):
-    """The TLS handshake was not complete within `TLSFactory.handshakeTimeout` seconds of the connection being made."""
-
-    MESSAGE = "The TLS handshake timed out"
-
-
-class ShutdownTimeout(_TimedOut):
-    """A connection being closed made no progress for `TLSFactory.shutdownTimeout` seconds."""
-
-    MESSAGE = "The TLS shutdown timed out"
 
 
 # A ProtocolWrapper, because that is how web servers that hand a connection over to another protocol (for WebSockets,
@@ -134,9 +106,11 @@ class TLSTransport(ProtocolWrapper):
         "_read_closed",
         "_reading_paused",
         "_reason",
+        "_session_due",
         "_timer",
         "_unsent",
         "_writable",
+        "began",
         "connected",
         "connection",
         "disconnecting",
@@ -154,6 +128,8 @@ class TLSTransport(ProtocolWrapper):
         self.connection = connection
         self.transport: Any = None
         self.connected = False
+        #: Seconds of the factory's clock at the moment the connection was made.
+        self.began = 0.0
         #: True from the moment the connection is being closed, by either side.
         self.disconnecting = False
         self._established = False  # the application knows that the handshake is complete
@@ -170,25 +146,37 @@ class TLSTransport(ProtocolWrapper):
         self._timer: IDelayedCall | None = None  # of the handshake, then of the shutdown
         self._answered = 0  # bytes of wire that the peer has caused since the handshake, or since it last read them
         self._unsent = 0  # at the last look of the shutdown's timer
+        # TLS 1.3 tickets come after the handshake: looked for with the first plaintext, which seldom comes before them
+        self._session_due = factory.sessions is not None
         self._reason: Failure | None = None  # decided before the transport beneath reported the end
 
     def __getattr__(self, name: str) -> Any:
         if name in _NOT_PASSED_ON:
-            raise AttributeError(f"{name} of the transport beneath would bypass TLS")
+            raise AttributeError(f"this connection speaks TLS already; {name} of the transport beneath would bypass it")
         return getattr(self.transport, name)
 
     # IProtocol: what the transport beneath calls
 
     def makeConnection(self, transport: ITransport) -> None:
         """Connect the application's protocol to this transport, then begin the handshake."""
+        self.attach(transport)
+        self.call_application(lambda: self.wrappedProtocol.makeConnection(self))
+        self.begin_handshake()
+
+    def attach(self, transport: ITransport) -> None:
+        """Take `transport` as the one beneath: what makeConnection() does first, and startTLS() instead of it."""
         directlyProvides(
             self, *(interface for interface in providedBy(transport) if not interface.isOrExtends(ITLSTransport))
         )
         self.transport = transport
         self.connected = self._writable = True
         self.factory.registerProtocol(self)
+        self.began = self.factory.clock.seconds()
         self._start_timer(self.factory.handshakeTimeout, self._handshake_timed_out)
-        self.call_application(lambda: self.wrappedProtocol.makeConnection(self))
+        self.factory.handshake_began(self)
+
+    def begin_handshake(self) -> None:
+        """Say hello, if this is a client, unless the connection is ending already."""
         if self._phase == OPEN and self.connected:
             try:
                 self.connection.do_handshake()
@@ -221,6 +209,9 @@ class TLSTransport(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The transport beneath is gone: tell the application why, in the terms listed at the top of this module."""
+        if self.wrappedProtocol is None:
+            return  # it has been told, by _give_up()
+        self.factory.keep_session(self)  # at the end of the wire, OpenSSL gives up the session
         reason = self._final_reason(reason)
         self.connected = self._writable = False
         self.disconnecting = True
@@ -229,16 +220,25 @@ class TLSTransport(ProtocolWrapper):
             self._flush_call.cancel()
             self._flush_call = None
         self._drop_held()
-        self._log_loss(reason)
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stop()
         self.factory.unregisterProtocol(self)
+        self.factory.connection_ended(self, reason, self._established)
         try:
             self.wrappedProtocol.connectionLost(reason)
         finally:
             # Each refers to the other.
             self.wrappedProtocol = None  # type: ignore[assignment]
+
+    # IHalfCloseableProtocol, provided only once the peer has closed its half and the application goes on with its own
+
+    def readConnectionLost(self) -> None:
+        """The end of the transport's receiving half, right behind the peer's close_notify: nothing is lost by it."""
+
+    def writeConnectionLost(self) -> None:
+        """The transport beneath cannot send any more either."""
+        self._abort(ConnectionLost("the transport beneath can neither receive nor send any more"))
 
     # ITransport and ITCPTransport
 
@@ -296,10 +296,18 @@ class TLSTransport(ProtocolWrapper):
     def abortConnection(self) -> None:
         """Close at once: no close_notify, nothing more is sent or delivered. The reason will be `ConnectionAborted`.
 
-        A transport beneath without `abortConnection` (a process, say) is told `loseConnection` instead.
+        A transport beneath without `abortConnection` (a process, say) is told `loseConnection` instead, and not waited
+        for.
         """
         if self.connected:
             self._abort(ConnectionAborted())
+
+    def requestClientCertificate(self) -> None:
+        """On a TLS 1.3 server: ask the client for a certificate now, as `Connection.request_client_certificate` does;
+        `connection.client_certificate_requested` is False again when it has answered. Raises what that raises.
+        """
+        self.connection.request_client_certificate()
+        self._send_wire(self.connection.wire_to_send())
 
     def getPeerCertificate(self) -> Certificate | None:
         """The peer's certificate, whether or not it was verified: `connection.context.verify_mode` says if it was.
@@ -395,6 +403,23 @@ class TLSTransport(ProtocolWrapper):
             if self._ending:
                 self._finish_writing()
 
+    # As on FileDescriptor; startTLS() asks.
+
+    @property
+    def producer(self) -> Any:
+        """The registered producer, or None."""
+        return None if self._producer is None else self._producer.producer
+
+    @property
+    def streamingProducer(self) -> bool:
+        """Whether it is a push producer."""
+        return self._producer is not None and self._producer.streaming
+
+    @property
+    def producerPaused(self) -> bool:
+        """Whether it has been told to pause."""
+        return self._producer is not None and self._producer.paused
+
     def stopConsuming(self) -> None:
         """Unregister the producer and close."""
         self.unregisterProducer()
@@ -405,7 +430,7 @@ class TLSTransport(ProtocolWrapper):
     def _look(self, plaintext: bytes) -> None:
         """The last call into the connection did more than carry `plaintext`: see what, in the application's order."""
         connection = self.connection
-        connection.changed = self.disconnecting
+        connection.changed = self.disconnecting or self._session_due
         if self._phase == ABORTING:
             return
         wire = connection.wire_to_send()
@@ -427,11 +452,15 @@ class TLSTransport(ProtocolWrapper):
         if self.connection.handshake_complete and not self._established and self.connected and self._phase == OPEN:
             self._established = True
             self._start_timer(None)
-            if IHandshakeListener.providedBy(self.wrappedProtocol):
+            self.factory.handshake_completed(self)
+            if self._phase == OPEN and IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
             if self._producer is not None:
                 self._producer.handshake_complete()
         if plaintext and not self.disconnecting:
+            if self._session_due:
+                self._session_due = False
+                self.factory.keep_session(self)
             self.wrappedProtocol.dataReceived(plaintext)
 
     def _count_answer(self, size: int) -> None:
@@ -451,6 +480,8 @@ class TLSTransport(ProtocolWrapper):
         if half_closeable is not None and not self.disconnecting and self.connection.version() == "TLSv1.3":
             if not self._read_closed:
                 self._read_closed = True
+                # Without this, a transport beneath whose receiving half ends would close the other half as well.
+                alsoProvides(self, IHalfCloseableProtocol)
                 self.call_application(half_closeable.readConnectionLost)
             if not self.connection.closed:
                 return  # the application may go on sending, and has to call loseConnection()
@@ -570,7 +601,16 @@ class TLSTransport(ProtocolWrapper):
             self._stop_application(ABORTING)
             if self._reason is None:
                 self._reason = Failure(exception)
-            getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+            abort = getattr(self.transport, "abortConnection", None)
+            if abort is not None:
+                abort()
+            else:
+                self.transport.loseConnection()
+                self._start_timer(0, self._give_up)  # a process that takes no more would be waited for without end
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self.connectionLost(Failure(ConnectionAborted()))
 
     def _stop_application(self, phase: int) -> None:
         """From here on the application neither receives nor sends."""
@@ -604,24 +644,6 @@ class TLSTransport(ProtocolWrapper):
             return Failure(truncated)
         return reason
 
-    def _log_loss(self, reason: Failure) -> None:
-        """A line for a connection that did not end well. No traceback: what a peer does is no error in a program."""
-        if not reason.check(SSLError, ConnectionTruncated, _TimedOut):
-            return
-        error = reason.value
-        assert error is not None
-        # A refused handshake is what an operator looks for; many peers, and all port scanners, truncate.
-        emit = _log.debug if self._established or reason.check(ConnectionTruncated) else _log.info
-        emit(
-            "TLS {stage} with {peer} failed: {error}",
-            stage="connection" if self._established else "handshake",
-            peer=self.getPeer(),
-            error=str(error),
-            reason=error,
-        )
-        if isinstance(error, SSLError) and error.__cause__ is not None:  # an exception in a callback, which is one
-            _log.failure("A callback of the TLS context failed", Failure(error.__cause__), LogLevel.error)
-
     # Time-outs
 
     def _start_timer(self, seconds: float | None, expired: Callable[[], None] | None = None) -> None:
@@ -635,6 +657,12 @@ class TLSTransport(ProtocolWrapper):
     def _start_shutdown_timer(self) -> None:
         self._unsent = _unsent_wire(self.transport)
         self._start_timer(self.factory.shutdownTimeout, self._shutdown_timed_out)
+
+    def make_way(self) -> None:
+        """Give up the handshake, for the factory: too many are under way."""
+        seconds = self.factory.clock.seconds() - self.began
+        cap = self.factory.maxHandshakes
+        self._abort(TooManyHandshakes(f"more than {cap} were under way, this one for {seconds:.3g} s"))
 
     def _handshake_timed_out(self) -> None:
         self._timer = None
