@@ -11,8 +11,8 @@ import pytest
 import txmembio
 from support.pki import PKI
 
-# No deadline: an example's time depends on what else the machine does, and is not what these tests are about. Where CI is
-# set, the examples are the same every time: a change should not be turned away for what somebody else's change did.
+# No deadline: an example's time depends on what else the machine does, and is not what these tests are about. Where CI
+# is set, the examples are the same every time: a change should not be turned away for what somebody else's did.
 hypothesis.settings.register_profile("txmembio", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("txmembio")
 

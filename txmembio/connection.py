@@ -545,6 +545,8 @@ class Connection(Facts):
     def on_alpn(self, offered: list[bytes]) -> bytes | None:
         """The ALPN callback's answer: one of those offered, or None to go on without."""
         chosen = self._alpn([protocol.decode("utf-8", "replace") for protocol in offered])
+        if chosen is not None and not isinstance(chosen, str):
+            raise TypeError(f"the ALPN callback chose {chosen!r}, expected one of those offered, or None")
         return None if chosen is None else chosen.encode()
 
     def on_verify(self, ok: bool, store: Any) -> bool:

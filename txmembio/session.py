@@ -25,11 +25,15 @@ class SSLSession:
     def from_bytes(cls, data: bytes) -> SSLSession:
         """What to_bytes() wrote (d2i_SSL_SESSION(3)). Raises SSLError for anything else."""
         lib.txm_errors_clear()
-        at = ffi.new("unsigned char **", ffi.from_buffer("unsigned char[]", data))
+        start = ffi.from_buffer("unsigned char[]", data)
+        at = ffi.new("unsigned char **", start)
         session = lib.d2i_SSL_SESSION(NULL, at, len(data))
         if session == NULL:
             raise errors.queued(f"not a session ({len(data)} bytes)")
-        return cls(session)
+        read = cls(session)
+        if (behind := len(data) - (at[0] - start)) != 0:
+            raise errors.make(errors.SSLError, 1, f"not a session: {behind} bytes follow it")
+        return read
 
     def to_bytes(self) -> bytes:
         """The session as bytes, secrets and all: keep them as you would keep a key."""

@@ -42,7 +42,7 @@ SERVER_MISTAKES = {
     "8443:privateKey={chain}:certKey={chain}": "privateKey='{chain}': expected a file with a private key in PEM format",
     "8443:privateKey={key}:certKey={key}": "certKey='{key}': expected a file with a certificate in PEM format",
     "8443:privateKey={key}:certKey={random}": "certKey='{random}': expected a readable file in PEM format (there is no",
-    "8443:privateKey={half}:certKey={chain}": "privateKey='{half}': expected a readable file in PEM format (PEM lib: 1 b",
+    "8443:privateKey={half}:certKey={chain}": "privateKey='{half}': expected a readable file in PEM format (PEM lib:",
     "8443:privateKey={encrypted}:certKey={chain}": "privateKey='{encrypted}': expected a readable file in PEM format (",
     "8443:privateKey={other}:certKey={chain}": "privateKey='{other}' does not match certKey='{chain}': expected the "
     "private key that fits the certificate",
@@ -63,7 +63,7 @@ SERVER_MISTAKES = {
     "{bad_folder}": "path='{bad_folder}': expected a folder of PEM files with certificates and their keys (bad.pem: ",
     "8443:{files}:ticketKeys=/no/t.key": "ticketKeys='/no/t.key': expected files with ticket keys, as nginx (48 or 80 "
     "bytes each) or HAProxy (lines of base64) has them ('/no/t.key': No such file or directory)",
-    "8443:{files}:ticketKeys={key}": "ticketKeys='{key}': expected files with ticket keys, as nginx (48 or 80 bytes eac",
+    "8443:{files}:ticketKeys={key}": "ticketKeys='{key}': expected files with ticket keys, as nginx (48 or 80 bytes ea",
     "{folder}:ticketKeys=": "ticketKeys='': expected files with ticket keys, as nginx (48 or 80 bytes each) or HAProxy",
     "{folder}:ticketKeys=/a,/b": "ticketKeys='/a,/b': expected files with ticket keys, as nginx (48 or 80 bytes each)",
     "{folder}:ticketKeys=http\\://host/": "ticketKeys='http://host/': expected a URL such as redis://host:6379/0?rotate",

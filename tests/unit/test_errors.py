@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import txmembio
-from support import pair
+from support import pair, sslobjects
 from support.pki import PKI
 from txmembio import errors
 
@@ -216,6 +216,22 @@ def test_an_error_is_told_once(pki: PKI) -> None:
     assert str(errors.queued("nothing")) == "OpenSSL gave no reason: nothing"
     ends = pair.connect(pair.client_context(pki), pair.server_context(pki))
     assert ends.complete
+
+
+def test_an_alert_that_unwrap_reads_is_not_left_for_others_to_find(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
+    """OpenSSL calls that a success, and keeps the alert in the thread's queue."""
+    ends = sslobjects.Ends(
+        sslobjects.client_context(txmembio, pki, int(tls_version)),
+        sslobjects.server_context(txmembio, pki, int(tls_version)),
+    )
+    ends.handshake()
+    ends.talk()
+    ends.server.incoming.write(b"this is no record")
+    with pytest.raises(txmembio.SSLError):
+        ends.server.tls.read()
+    ends.deliver("client")
+    ends.client.tls.unwrap()
+    assert str(errors.queued("nothing")) == "OpenSSL gave no reason: nothing"
 
 
 # An exception that has no caller

@@ -441,3 +441,48 @@ def test_an_older_spelling_of_the_callback(pki: PKI) -> None:
     server.set_servername_callback(None)
     pair.connect(client_context(pki), server, server_hostname="b.example")
     assert seen == ["a.example"]
+
+
+# Callbacks that go wrong
+
+
+def test_an_exception_in_the_sni_callback_is_the_cause(pki: PKI, tls_version: Version) -> None:
+    server = pair.server_context(pki, tls_version)
+    server.sni_callback = lambda *_: 1 // 0
+    client, refusing = pair.unconnected(client_context(pki, tls_version), server).refusal()
+    assert refusing.alert == client.alert == "internal_error" and client.alert_received
+    assert isinstance(refusing.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [("c", ValueError), ("", ValueError), (b"a", TypeError), (5, TypeError), (["a"], TypeError), (True, TypeError)],
+    ids=repr,
+)
+def test_an_alpn_callback_that_chooses_what_was_not_offered(
+    pki: PKI, tls_version: Version, answer: Any, cause: type[Exception]
+) -> None:
+    server = pair.server_context(pki, tls_version)
+    server.set_alpn_callback(lambda offered: answer)
+    client = client_context(pki, tls_version)
+    client.set_alpn_protocols(["a", "b"])
+    told, refusing = pair.unconnected(client, server).refusal()
+    assert refusing.alert == told.alert == "no_application_protocol" and told.alert_received
+    assert isinstance(refusing.__cause__, cause) and "the ALPN callback chose" in str(refusing.__cause__)
+
+
+def test_an_alpn_callback_is_not_asked_where_nothing_is_offered(pki: PKI, tls_version: Version) -> None:
+    server = pair.server_context(pki, tls_version)
+    server.set_alpn_callback(lambda offered: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert pair.connect(client_context(pki, tls_version), server).client.connection.selected_alpn_protocol() is None
+
+
+def test_a_list_applies_again_once_the_callback_is_gone(pki: PKI, tls_version: Version) -> None:
+    server = pair.server_context(pki, tls_version)
+    server.set_alpn_protocols(["b"])
+    server.set_alpn_callback(lambda offered: offered[0])
+    client = client_context(pki, tls_version)
+    client.set_alpn_protocols(["a", "b"])
+    assert pair.connect(client, server).client.connection.selected_alpn_protocol() == "a"
+    server.set_alpn_callback(None)
+    assert pair.connect(client, server).client.connection.selected_alpn_protocol() == "b"

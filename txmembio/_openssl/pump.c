@@ -490,6 +490,7 @@ int txm_operate(txm_connection *c, txm_scratch *scratch, int operation, const ch
             ok = 1;
         } else if (ok == 1) {
             r->status |= TXM_CLOSED;
+            ERR_clear_error(); /* it may have read a fatal alert instead of a close_notify, and says so there alone */
         }
         break;
     case TXM_OP_VERIFY_CLIENT:

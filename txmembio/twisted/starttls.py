@@ -30,7 +30,7 @@ from zope.interface import alsoProvides, directlyProvidedBy, directlyProvides, n
 from .. import PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, Connection, SSLContext
 from ..context import require_context
 from ..counters import Counters
-from .factory import ServerSettings, Settings, TLSFactory
+from .factory import ServerSettings, Settings, TLSFactory, check_settings
 from .injection import Guard, unparsed
 from .reasons import PlaintextInjected
 from .transport import TLSTransport
@@ -111,6 +111,7 @@ class StartTLSFactory(WrappingFactory):
     :param server: as for `startTLS`.
     :param settings: as for `TLSFactory`. What its connections do is counted in `counters`; those that never begin TLS
         are not counted.
+    :raises TypeError, ValueError: as `TLSFactory`, of which the method raises those that have to do with the context.
     """
 
     noisy = False  # the wrapped factory announces itself
@@ -124,6 +125,7 @@ class StartTLSFactory(WrappingFactory):
         **settings: Unpack[ServerSettings],
     ) -> None:
         super().__init__(wrappedFactory)
+        check_settings(SSLContext(), False, hostname, **settings)  # all but the context is known now
         self.counters = settings.get("counters") or Counters()
         self._settings: ServerSettings = {**settings, "counters": self.counters}
         self._hostname = hostname

@@ -25,6 +25,7 @@ once it has been told `abortConnection`. An orderly close goes through these ste
     an SSLError          the handshake failed, or what the peer sent was not valid TLS, or it sent a fatal alert
     HandshakeTimeout     the handshake took too long, or (TooManyHandshakes) had to make way for a newer one
     ShutdownTimeout      the close took too long
+    PlaintextInjected    plaintext came behind STARTTLS (starttls.py)
     ConnectionAborted    abortConnection() was called
     anything else        what the transport beneath reported, such as ConnectionLost for a reset
 
@@ -149,6 +150,8 @@ class TLSTransport(ProtocolWrapper):
         # TLS 1.3 tickets come after the handshake: looked for with the first plaintext, which seldom comes before them
         self._session_due = factory.sessions is not None
         self._reason: Failure | None = None  # decided before the transport beneath reported the end
+        if IHalfCloseableProtocol.providedBy(wrappedProtocol):
+            directlyProvides(self, IHalfCloseableProtocol)
 
     def __getattr__(self, name: str) -> Any:
         if name in _NOT_PASSED_ON:
@@ -165,9 +168,8 @@ class TLSTransport(ProtocolWrapper):
 
     def attach(self, transport: ITransport) -> None:
         """Take `transport` as the one beneath: what makeConnection() does first, and startTLS() instead of it."""
-        directlyProvides(
-            self, *(interface for interface in providedBy(transport) if not interface.isOrExtends(ITLSTransport))
-        )
+        inherited = (each for each in providedBy(transport) if not each.isOrExtends(ITLSTransport))
+        alsoProvides(self, *(each for each in inherited if each is not IHalfCloseableProtocol))
         self.transport = transport
         self.connected = self._writable = True
         self.factory.registerProtocol(self)
@@ -231,14 +233,19 @@ class TLSTransport(ProtocolWrapper):
             # Each refers to the other.
             self.wrappedProtocol = None  # type: ignore[assignment]
 
-    # IHalfCloseableProtocol, provided only once the peer has closed its half and the application goes on with its own
+    # IHalfCloseableProtocol, if the application is one: else a transport beneath whose receiving half ends would close
+    # the other half as well.
 
     def readConnectionLost(self) -> None:
-        """The end of the transport's receiving half, right behind the peer's close_notify: nothing is lost by it."""
+        """The transport beneath receives no more. Behind the peer's close_notify that is no loss; without, it is."""
+        if not self._read_closed and self._phase == OPEN:
+            self._reason = self._final_reason(Failure(ConnectionDone()))
+            self._close_transport()
 
     def writeConnectionLost(self) -> None:
-        """The transport beneath cannot send any more either."""
-        self._abort(ConnectionLost("the transport beneath can neither receive nor send any more"))
+        """The transport beneath cannot send any more. If it cannot receive either, that is the end."""
+        if self._read_closed:
+            self._abort(ConnectionLost("the transport beneath can neither receive nor send any more"))
 
     # ITransport and ITCPTransport
 
@@ -480,8 +487,6 @@ class TLSTransport(ProtocolWrapper):
         if half_closeable is not None and not self.disconnecting and self.connection.version() == "TLSv1.3":
             if not self._read_closed:
                 self._read_closed = True
-                # Without this, a transport beneath whose receiving half ends would close the other half as well.
-                alsoProvides(self, IHalfCloseableProtocol)
                 self.call_application(half_closeable.readConnectionLost)
             if not self.connection.closed:
                 return  # the application may go on sending, and has to call loseConnection()
