@@ -1,4 +1,4 @@
-"""A short run of the pump's fuzzer, under AddressSanitizer and UndefinedBehaviorSanitizer; `make fuzz` is the long one."""
+"""A short run of the pump's fuzzer under the Address- and UndefinedBehaviorSanitizers; `make fuzz` is the long one."""
 
 from __future__ import annotations
 
