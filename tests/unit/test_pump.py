@@ -670,11 +670,44 @@ def test_only_the_connections_used_last_keep_buffers(pki: PKI, tls_version: txme
     before = lib.txm_warm_connections()
     client, server = pair.client_context(pki, tls_version), pair.server_context(pki, tls_version)
     pairs = [pair.connect(client, server) for _ in range(lib.TXM_WARM)]  # twice as many connections as places
-    assert lib.txm_warm_connections() == lib.TXM_WARM
-    for each in pairs:  # those that lost their buffers go on all the same
+    for number, each in enumerate((*pairs, *pairs), 1):  # those that lost their buffers go on all the same
         each.client.send_plaintext(b"x" * 20_000)
         each.settle()
-        assert each.server.received == b"x" * 20_000
+        assert each.server.received == b"x" * 20_000 * (1 if number <= len(pairs) else 2)
+    assert lib.txm_warm_connections() == lib.TXM_WARM
     del pairs, each
     gc.collect()
     assert lib.txm_warm_connections() <= before
+
+
+def test_a_connection_that_has_shaken_hands_and_says_no_more_keeps_none(shared: Contexts) -> None:
+    gc.collect()
+    before = lib.txm_warm_connections()
+    ends = pair.unconnected(*shared)
+    client, server = ends.connections
+    client.do_handshake()
+    assert lib.txm_warm_connections() == before + 1
+    server.receive_wire(client.wire_to_send())
+    assert lib.txm_warm_connections() == before + 2
+    client.receive_wire(server.wire_to_send())
+    if not client.handshake_complete:
+        server.receive_wire(client.wire_to_send())
+        assert server.handshake_complete
+        assert lib.txm_warm_connections() == before + 1
+        client.receive_wire(server.wire_to_send())
+    assert client.handshake_complete
+    ends.settle()
+    assert server.receive_wire(client.plaintext_to_wire(b"x")) == b"x"
+    assert lib.txm_warm_connections() == before + 2
+
+
+def test_half_a_record_behind_the_handshake_stays(shared: Contexts) -> None:
+    client, server = pair.unconnected(*shared).connections
+    client.send_plaintext(b"x" * 1000)
+    client.receive_wire(server.wire_to_send())
+    while not client.handshake_complete:
+        server.receive_wire(client.wire_to_send())
+        client.receive_wire(server.wire_to_send())
+    wire = client.wire_to_send()  # in TLS 1.3 Finished is in front of it
+    assert server.receive_wire(wire[:-500]) == b""
+    assert server.receive_wire(wire[-500:]) == b"x" * 1000

@@ -8,6 +8,8 @@
  * A place is taken only when a connection without one is used, so a busy one never comes here.
  */
 
+#include <string.h>
+
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -27,6 +29,10 @@ int txm_buffers_init(void)
     return lock != NULL;
 }
 
+/* Frees a connection's buffers, unless part of a record is in them. OpenSSL looks at that itself, but before 3.0.14 it
+ * forgot a record whose header was read and whose body was not (CVE-2024-4741): so not unless a header is awaited. */
+static int release(SSL *ssl) { return strcmp(SSL_rstate_string(ssl), "RH") == 0 && SSL_free_buffers(ssl); }
+
 /* Gives a connection, which the caller is inside, the place of the one that has had its own for longest. Where that one
  * is just being used by somebody, nothing changes: the next call tries the next place. */
 void txm_buffers_keep(txm_connection *c)
@@ -40,13 +46,24 @@ void txm_buffers_keep(txm_connection *c)
     before = places[place];
     if (before == NULL || atomic_pointer_swap_if_null(&before->owner, places) == NULL) {
         if (before != NULL) {
-            (void)SSL_free_buffers(before->ssl); /* 0 where half a record is waiting in them: that stays */
+            (void)release(before->ssl); /* half a record that waits in them stays */
             before->warm = 0;
             atomic_pointer_clear(&before->owner);
         }
         places[place] = c;
         c->warm = (int)place + 1;
     }
+    CRYPTO_THREAD_unlock(lock);
+}
+
+/* The handshake of a connection, which the caller is inside, is complete. Many say no more for a long time: until it has
+ * something to carry, it gives up its place. */
+void txm_buffers_give_up(txm_connection *c)
+{
+    if (!c->warm || !release(c->ssl) || !CRYPTO_THREAD_write_lock(lock))
+        return;
+    places[c->warm - 1] = NULL;
+    c->warm = 0;
     CRYPTO_THREAD_unlock(lock);
 }
 

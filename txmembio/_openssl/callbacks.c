@@ -47,10 +47,13 @@ static void write_down(txm_connection *c, X509_STORE_CTX *store)
     BIO *text = BIO_new(BIO_s_mem());
     c->verify_error = X509_STORE_CTX_get_error(store);
     c->verify_depth = X509_STORE_CTX_get_error_depth(store);
-    c->verify_subject[0] = '\0';
-    if (text != NULL && certificate != NULL &&
-        X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
-        int length = BIO_read(text, c->verify_subject, sizeof c->verify_subject - 1);
+    if (c->verify_subject == NULL)
+        c->verify_subject = OPENSSL_malloc(TXM_TEXT_ROOM); /* few connections ever need it */
+    if (c->verify_subject != NULL) {
+        int length = 0;
+        if (text != NULL && certificate != NULL &&
+            X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0)
+            length = BIO_read(text, c->verify_subject, TXM_TEXT_ROOM - 1);
         c->verify_subject[length > 0 ? length : 0] = '\0';
     }
     BIO_free(text);
@@ -123,7 +126,7 @@ int txm_client_hello_server_name(SSL *ssl, const unsigned char **name, size_t *l
     if (list != left - 2 || extension[2] != TLSEXT_NAMETYPE_host_name)
         return 0;
     *length = (size_t)extension[3] << 8 | extension[4];
-    if (*length == 0 || *length != left - 5 || *length > TXM_HOST_NAME_ROOM)
+    if (*length == 0 || *length != left - 5 || *length > TLSEXT_MAXLEN_host_name)
         return 0;
     *name = extension + 5;
     return 1;
@@ -131,15 +134,18 @@ int txm_client_hello_server_name(SSL *ssl, const unsigned char **name, size_t *l
 
 /* After a HelloRetryRequest the client says hello once more; RFC 8446 section 4.1.2 has it change nothing that decisions
  * were based on. A client that passes the check for one name and then comes out as another would be served the other's
- * secrets. Returns 1 for the first hello, and for another one with the same name. */
+ * secrets. Returns 1 for the first hello, and for another one with the same name; 0 with no memory to remember it in. */
 static int is_same_name(txm_connection *c, const unsigned char *name, size_t length)
 {
     if (c->hello_heard)
         return length == c->hello_name_length && (length == 0 || memcmp(name, c->hello_name, length) == 0);
     c->hello_heard = 1;
+    if (length != 0) {
+        c->hello_name = OPENSSL_memdup(name, length);
+        if (c->hello_name == NULL)
+            return 0;
+    }
     c->hello_name_length = length;
-    if (length != 0)
-        memcpy(c->hello_name, name, length);
     return 1;
 }
 

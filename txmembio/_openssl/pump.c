@@ -222,6 +222,8 @@ void txm_connection_free(txm_connection *c)
         return;
     txm_buffers_forget(c);
     SSL_free(c->ssl);
+    OPENSSL_free(c->verify_subject);
+    OPENSSL_free(c->hello_name);
     OPENSSL_free(c);
     atomic_long_add(&live_connections, -1);
 }
@@ -347,6 +349,7 @@ static void note_handshake(txm_connection *c, txm_report *r)
     if (!c->established && SSL_is_init_finished(c->ssl)) {
         c->established = c->sendable = 1;
         r->status |= TXM_ESTABLISHED;
+        txm_buffers_give_up(c);
     }
 }
 

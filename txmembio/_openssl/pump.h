@@ -25,9 +25,6 @@
  * active at once in most, and few enough not to matter in any. */
 #define TXM_WARM 128
 
-/* Length of a host name in a ClientHello at most, in bytes (OpenSSL's TLSEXT_MAXLEN_host_name). */
-#define TXM_HOST_NAME_ROOM 255
-
 /* What a call reports besides bytes; bits of txm_report.status. */
 #define TXM_MORE 1         /* the scratch is full: take the bytes, call again with what was not consumed */
 #define TXM_ESTABLISHED 2  /* the handshake was completed in this call */
@@ -99,7 +96,7 @@ typedef struct {
     int alert_received;
     long verify_error;        /* the X509_V_ERR_ that the peer's chain was refused for, 0 for none */
     int verify_depth;         /* where in the chain it was, 0 being the peer itself */
-    char verify_subject[TXM_TEXT_ROOM];  /* whose certificate, as RFC 2253 writes names */
+    char *verify_subject;                /* whose certificate, as RFC 2253 writes names; owned, NULL for nobody's */
     const unsigned char *alpn;           /* ALPN to answer with, in wire format (RFC 7301); not owned */
     unsigned int alpn_length;
     unsigned long long wire_received;    /* bytes so far, for those who count */
@@ -109,7 +106,7 @@ typedef struct {
     SSL_CTX *first;           /* the context before the first switch, NULL without one; the SSL keeps it alive */
     int hello_heard;          /* Python has decided about a ClientHello, which was for this name: */
     size_t hello_name_length;
-    unsigned char hello_name[TXM_HOST_NAME_ROOM];
+    unsigned char *hello_name;           /* owned */
 } txm_connection;
 
 /* --- pump.c: the data path ------------------------------------------------------------------------------------- */
@@ -145,6 +142,7 @@ void txm_errors_clear(void);
 
 int txm_buffers_init(void);
 void txm_buffers_keep(txm_connection *connection);
+void txm_buffers_give_up(txm_connection *connection);
 void *txm_buffers_owner(txm_connection *connection, void *thread);
 void txm_buffers_forget(const txm_connection *connection);
 int txm_warm_connections(void);
