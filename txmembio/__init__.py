@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from txmembio.session import SSLSession
     from txmembio.sslobject import MemoryBIO, SSLObject
+    from txmembio.switch import install
 
 __all__ = [
     "CERT_NONE",
@@ -93,6 +94,7 @@ __all__ = [
     "__version__",
     "create_default_context",
     "has_handshake_rtt",
+    "install",
     "openssl_library",
 ]
 
@@ -105,6 +107,7 @@ _MODULES = {
     "session": ("SSLSession",),
     # Importing it also gives SSLContext.wrap_bio() what it makes.
     "sslobject": ("MemoryBIO", "SSLObject"),
+    "switch": ("install",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

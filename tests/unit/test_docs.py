@@ -23,10 +23,8 @@ CHECKOUT = Path(__file__).parents[2]
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")])
 
-PLANNED = {"txmembio.OpenSSL", "txmembio.install", "txmembio.pep748", "txmembio.ssl", "txmembio.tornado"}
+PLANNED = {"txmembio.OpenSSL", "txmembio.pep748", "txmembio.ssl"}
 """What the README says is still to come."""
-
-PLANNED_COMMANDS = {"run"}
 
 #: Runs each block of a page in one namespace. A block may end the program, as react() does, if it ends well.
 RUN_BLOCKS = """
@@ -101,8 +99,10 @@ def resolve(dotted: str) -> object:
     return found
 
 
-def needs_twisted() -> None:
-    pytest.importorskip("twisted.internet", reason="Twisted is not installed")
+def needs(framework: str) -> None:
+    """Skips the test where there is no "twisted", or no "tornado"."""
+    module = {"twisted": "twisted.internet", "tornado": "tornado.ioloop"}[framework]
+    pytest.importorskip(module, reason=f"{framework.capitalize()} is not installed")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -130,8 +130,9 @@ def test_index_leads_to_every_page_and_example() -> None:
 def test_names_exist(page: Path) -> None:
     """`txmembio.…` between backticks, that is; files of the package, too."""
     names = {match[0] for code in inline_code(page) if (match := re.match(r"txmembio(\.\w+)+", code))}
-    if any(name.startswith("txmembio.twisted") for name in names):
-        needs_twisted()
+    for framework in ("twisted", "tornado"):
+        if any(name.startswith(f"txmembio.{framework}") for name in names):
+            needs(framework)
     missing = set()
     for name in names - PLANNED - {"txmembio.has_"}:
         try:
@@ -153,8 +154,9 @@ def test_what_is_planned_is_not_there_yet(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "heading", "owner"), ATTRIBUTES, ids=[owner for _, _, owner in ATTRIBUTES])
 def test_tables_of_attributes_are_right(name: str, heading: str, owner: str) -> None:
-    if "twisted" in owner:
-        needs_twisted()
+    for framework in ("twisted", "tornado"):
+        if framework in owner:
+            needs(framework)
     cells = re.findall(r"^\| (`[^|]+`) \|", section(CHECKOUT / "docs" / name, heading), re.MULTILINE)
     names = set(re.findall(r"`(\w+)[^`]*`", "".join(cells)))
     assert len(names) > 5
@@ -182,7 +184,7 @@ def test_commands_exist(page: Path) -> None:
     targets = set(re.findall(r"^([\w-]+)(?: [\w-]+)*:", makefile, re.MULTILINE))
     targets |= {target for line in re.findall(r"^\.PHONY:(.*)$", makefile, re.MULTILINE) for target in line.split()}
     code = "\n".join([*inline_code(page), *re.findall(r"^ {4}.*$", prose(page), re.MULTILINE)])
-    commands = {"info", "demo", *PLANNED_COMMANDS}
+    commands = {"info", "demo", "run"}
     assert set(re.findall(r"\bmake ([a-z][\w-]*)", code)) - {"install"} <= targets
     assert set(re.findall(r"python -m txmembio (\w+)", code)) <= commands
 
@@ -193,8 +195,9 @@ def test_commands_exist(page: Path) -> None:
 def test_python_runs(page: Path, pki: PKI, tmp_path: Path) -> None:
     """All blocks of a page, one after the other, in a folder with the files that the pages speak of."""
     sources = [(f"{page.name} from line {line}", text) for line, language, text in blocks(page) if language == "python"]
-    if any("twisted" in text for _, text in sources):
-        needs_twisted()
+    for framework in ("twisted", "tornado"):
+        if any(framework in text for _, text in sources):
+            needs(framework)
     shutil.copy(pki.ca.certificate_file, tmp_path / "ca.pem")
     shutil.copy(pki.server.chain_file, tmp_path / "cert.pem")
     shutil.copy(pki.server.key_file, tmp_path / "key.pem")

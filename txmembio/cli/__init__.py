@@ -2,6 +2,7 @@
 
     info    what this installation is made of
     demo    serve a site over TLS without pyOpenSSL, and fetch it
+    run     install the switch, and run a program
 
 A command's own module does the work, and is imported when the command is asked for: `info` needs the core alone.
 """
@@ -9,10 +10,12 @@ A command's own module does the work, and is imported when the command is asked 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import txmembio
 from txmembio.cli.installed import is_installed
+from txmembio.switch import DEFAULT, TARGETS, in_order
 
 __all__ = ["main"]
 
@@ -31,7 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_info(commands)
     _add_demo(commands)
-    options = parser.parse_args(arguments)
+    _add_run(commands)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    program: list[str] = []
+    if given[:1] == ["run"]:
+        from txmembio.cli import run
+
+        given, program = run.split(given)
+    options = parser.parse_args(given, argparse.Namespace(program=program))
     status: int = options.run(options)
     return status
 
@@ -52,6 +62,31 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.set_defaults(run=_demo)
 
 
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "run a Python program with txmembio in the place of the TLS that it knows"
+    usage = "python -m txmembio run [--install TARGET,…] [--children] (SCRIPT | -m MODULE) [ARGUMENT …]"
+    parser = commands.add_parser("run", help=text, description=text, usage=usage, allow_abbrev=False)
+    targets = ", ".join(TARGETS)
+    parser.add_argument(
+        "--install",
+        type=_targets,
+        default=DEFAULT,
+        metavar="TARGET,…",
+        help=f"what to take the place of: {targets}; {','.join(DEFAULT)} if left out, nothing if empty",
+    )
+    parser.add_argument("--children", action="store_true", help="the same in Pythons that the program starts")
+    parser.set_defaults(run=_run, usage=parser.error)
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    targets = tuple(filter(None, text.split(",")))
+    try:
+        in_order(targets)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return targets
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= HIGHEST_PORT):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: expected a number from 0 to {HIGHEST_PORT}")
@@ -63,6 +98,14 @@ def _info(options: argparse.Namespace) -> int:
 
     print(info.as_json() if options.json else info.as_text())
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not options.program or options.program == ["-m"]:
+        options.usage("SCRIPT or -m MODULE expected")
+    from txmembio.cli import run
+
+    return run.main(options.install, options.children, options.program)
 
 
 def _demo(options: argparse.Namespace) -> int:
