@@ -32,7 +32,12 @@ def site(credential: Credential, more: str = "") -> Iterator[tuple[Process, int]
 
 
 def chromium(pki: PKI, home: Path, url: str) -> Process:
-    """Headless Chromium with an empty profile in `home`; it trusts `pki.ca`, and prints the document once it is loaded.
+    """Headless Chromium, as from `browser()`; it prints the document once it is loaded."""
+    return browser(pki, home, "--dump-dom", url)
+
+
+def browser(pki: PKI, home: Path, *arguments: str) -> Process:
+    """Headless Chromium with an empty profile in `home`; it trusts `pki.ca`.
 
     The CA gets into its trust store the way that a person's does, by NSS's certutil: no check is turned off.
     """
@@ -44,7 +49,7 @@ def chromium(pki: PKI, home: Path, url: str) -> Process:
     options = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", f"--user-data-dir={home / 'profile'}"]
     options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     options += ["--no-sandbox"]  # which refuses to run as root, as tests in containers do
-    return Process([program, *options, "--dump-dom", url], env={**environment(), "HOME": str(home)})
+    return Process([program, *options, *arguments], env={**environment(), "HOME": str(home)})
 
 
 @contextmanager
