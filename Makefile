@@ -8,6 +8,8 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+END_TO_END_ARGS ?=
+SOAK_REQUESTS ?= 200000
 RELEASE ?= bookworm
 # About ten milliseconds each, with the sanitizers on.
 FUZZ_RUNS ?= 20000
@@ -23,7 +25,7 @@ DIST := $(VENV)/dist
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md) \
 	$(shell find txmembio twisted -name __pycache__ -prune -o \( -type d -o -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \) -print)
 
-.PHONY: help test test-quick demo develop bench bench-quick lint format c-check fuzz wheel sdist test-chroot clean
+.PHONY: help test test-quick demo develop bench bench-quick soak lint format c-check fuzz wheel sdist test-chroot clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,7 +38,8 @@ help:
 	@echo "make format       let ruff mend what it can"
 	@echo "make c-check      our C alone, with every warning an error, by each compiler there is"
 	@echo "make fuzz         the C pump against hostile wire, under the sanitizers"
-	@echo "make bench        the benchmarks in memory (bench-quick: a smoke test of them)"
+	@echo "make bench        the benchmarks, in memory and end to end (bench-quick: a smoke test of them)"
+	@echo "make soak         two hundred thousand requests on Tornado, and what is left of them (minutes)"
 	@echo "make wheel sdist  into dist/"
 	@echo "make test-chroot  make test and make demo in a minimal Debian 12 (root, debootstrap; minutes);"
 	@echo "                  RELEASE=trixie or sid for newer ones"
@@ -92,9 +95,15 @@ develop: $(VENV)/.inplace
 # Benchmarks are not installed; they run from the checkout, so it is built too.
 bench: $(VENV)/.inplace
 	$(PY) -m benchmarks.in_memory $(BENCH_ARGS)
+	$(PY) -m benchmarks.end_to_end $(END_TO_END_ARGS)
 
 bench-quick: $(VENV)/.inplace
 	$(PY) -m benchmarks.in_memory --quick $(BENCH_ARGS)
+	$(PY) -m benchmarks.end_to_end --quick $(END_TO_END_ARGS)
+
+# What `make test` does with a tenth as many.
+soak: $(VENV)/.installed
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 TXMEMBIO_SOAK_REQUESTS=$(SOAK_REQUESTS) ../$(PY) -m pytest -s stress/test_tornado_soak.py
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import runpy
-import shlex
-import subprocess
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from benchmarks.building import compile_c
 from benchmarks.slices import BATCH_BYTES, SIZES, BenchmarkError, Direction
 
 CIPHER_SUITE = "TLS_AES_128_GCM_SHA256"
@@ -46,39 +44,10 @@ def wire_bytes(size: int) -> int:
 
 
 def build(folder: Path) -> Path:
-    """Compiles ``c_loop.c`` into a shared library in *folder* and returns its path.
-
-    txmembio's own build says which OpenSSL to link with, and how: given the same ``OPENSSL_DIR`` both have the same.
-    ``CC`` names another compiler. Raises BenchmarkError with the compiler's words.
-    """
-    source = Path(__file__).with_suffix(".c")
+    """Compiles ``c_loop.c`` into a shared library in *folder* and returns its path."""
     library = folder / "c_loop.so"
-    command = [*shlex.split(os.environ.get("CC", "cc")), "-O2", "-shared", "-fPIC", str(source), "-o", str(library)]
-    command += _openssl_arguments()
-    try:
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise BenchmarkError(f"the C loop needs a C compiler: no {command[0]!r} was found; CC can name one") from error
-    if finished.returncode != 0:
-        raise BenchmarkError(f"the C loop was not built by {shlex.join(command)}:\n{finished.stderr}")
+    compile_c(Path(__file__).with_suffix(".c"), library, "-shared", "-fPIC")
     return library
-
-
-def _openssl_arguments() -> list[str]:
-    """The compiler's arguments for what ``openssl_settings()`` in txmembio's build script decides for setuptools."""
-    script = Path(__file__).parent.parent / "txmembio" / "_openssl" / "build.py"
-    try:
-        settings: dict[str, list[str]] = runpy.run_path(str(script))["openssl_settings"]()
-    except ValueError as error:  # OPENSSL_DIR is wrong, and the message says how
-        raise BenchmarkError(str(error)) from error
-    return [
-        *settings.get("extra_compile_args", []),
-        *(f"-I{folder}" for folder in settings.get("include_dirs", [])),
-        *settings.get("extra_objects", []),
-        *(f"-L{folder}" for folder in settings.get("library_dirs", [])),
-        *(f"-l{name}" for name in settings.get("libraries", [])),
-        *settings.get("extra_link_args", []),
-    ]
 
 
 class Library:

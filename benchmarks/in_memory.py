@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import trustme
 
 from benchmarks import report
 from benchmarks.c_loop import CIPHER_SUITE, End, Library, build, c_contenders
 from benchmarks.contenders import PYTHON_CONTENDERS
 from benchmarks.remote import RemoteLane, python_with_pyopenssl
+from benchmarks.setting import machine, make_pem
 from benchmarks.slices import ALL_WORKS, BenchmarkError, Lane, LocalLane
 
 ROUNDS, QUICK_ROUNDS = 9, 3
@@ -38,9 +33,7 @@ SLICE_SECONDS, QUICK_SLICE_SECONDS = 0.06, 0.002
 def _lanes(stack: ExitStack, without: set[str]) -> list[Lane]:
     """Builds the C loop, makes the certificate and starts every contender; *stack* ends it all."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    pem = folder / "server.pem"
-    certificate = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.ECDSA)  # on P-256
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    pem = make_pem(folder)
     path = build(folder)
     library = Library(path)
     lanes: list[Lane] = [LocalLane(contender) for contender in c_contenders(library, pem)]
@@ -79,21 +72,9 @@ def measure(lanes: Sequence[Lane], rounds: int, seconds: float, progress: Callab
     return samples
 
 
-def _machine() -> dict[str, Any]:
-    return {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "python_configured_with": sysconfig.get_config_var("CONFIG_ARGS"),  # --enable-optimizations, or not
-        "cffi": metadata.version("cffi"),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "processors": os.cpu_count(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _heading(machine: dict[str, Any], rounds: int, seconds: float) -> str:
+def _heading(where: dict[str, Any], rounds: int, seconds: float) -> str:
     return f"""\
-TLS 1.3, {CIPHER_SUITE}, in memory; {machine["python"]}, {machine["platform"]}, {machine["processors"]} processors.
+TLS 1.3, {CIPHER_SUITE}, in memory; {where["python"]}, {where["platform"]}, {where["processors"]} processors.
 {rounds} rounds, in each {seconds * 1000:g} ms for each contender and work; processor time for one message.
 x: times the C loop's time, paired within each round: median (quartiles); 1.00 is as fast, less is faster.
 """
@@ -117,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     if rounds < 1:
         parser.error(f"--rounds {rounds}: expected 1 or more")
     seconds = QUICK_SLICE_SECONDS if options.quick else SLICE_SECONDS
-    machine = _machine()
+    where = machine()
 
     def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -133,12 +114,12 @@ def main(arguments: list[str] | None = None) -> int:
     results = report.Results(samples)
     names = {lane.key: lane.name for lane in lanes}
     outcomes = report.aims(results, names)
-    print(_heading(machine, rounds, seconds))
+    print(_heading(where, rounds, seconds))
     print(report.tables(results, {lane.key: f"{lane.name} ({lane.library})" for lane in lanes}))
     print(report.aims_table(outcomes))
     if options.json is not None:
         document = {
-            "machine": machine,
+            "machine": where,
             "settings": {
                 "rounds": rounds,
                 "slice_seconds": seconds,

@@ -5,9 +5,14 @@ No test here passes or fails by the clock.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import statistics
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +26,19 @@ ROOT = Path(__file__).resolve().parents[2]
 path_before = sys.path[:]
 sys.path.append(str(ROOT))
 try:
-    from benchmarks import c_loop, contenders, report
+    from benchmarks import c_loop, contenders, end_to_end_report, report
+    from benchmarks.building import compile_c
+    from benchmarks.end_to_end import CONTENDERS, WORKS
+    from benchmarks.end_to_end_report import TORNADO
+    from benchmarks.processes import Load, Server
     from benchmarks.remote import RemoteLane
     from benchmarks.slices import ALL_WORKS, BenchmarkError, LocalLane, Work, message
 finally:
     sys.path[:] = path_before
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the C loop is built with a Unix compiler's arguments")
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the load needs epoll, and memory needs /proc")
 
 SECONDS = 0.001
 """Seconds of a slice in these tests: nobody reads the figures."""
@@ -186,3 +197,162 @@ def test_an_aim_is_met_at_its_bound_and_missed_beyond(ours: float, outcome: str)
         ("decrypt", "at most 1.70"): "not measured",
         ("decrypt", "at least 2.00"): "not measured",
     }
+
+
+def test_the_interval_of_a_median_lies_around_it_and_is_the_same_every_time() -> None:
+    figures = [1.0, 1.1, 1.2, 1.3, 5.0]
+    low, high = report.interval(figures, statistics.median)
+    assert 1.0 <= low < 1.2 < high <= 5.0
+    assert report.interval(figures, statistics.median) == (low, high)
+    assert report.interval([2.0] * 5, statistics.median) == (2.0, 2.0)
+
+
+# --- end to end -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def load_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The load, built."""
+    program = tmp_path_factory.mktemp("load") / "load"
+    compile_c(ROOT / "benchmarks" / "load.c", program, "-Wall", "-Wextra", "-Werror")
+    return program
+
+
+@linux
+def test_end_to_end_quick_measures_every_contender_at_all_its_work(tmp_path: Path) -> None:
+    pytest.importorskip("tornado", reason="Tornado is not installed")
+    file = tmp_path / "out.json"
+    finished = run("benchmarks.end_to_end", tmp_path, "--quick", "--json", str(file))
+    assert finished.returncode == 0, finished.stderr
+    document = json.loads(file.read_text())
+    assert list(document) == ["machine", "settings", "contenders", "aims", "summary", "samples"]
+    libraries = {contender["key"]: set(contender["libraries"].values()) for contender in document["contenders"]}
+    assert list(libraries) == [*CONTENDERS, "c-loop"]
+    assert libraries["tornado-txmembio"] >= libraries["c-loop"] == {txmembio.OPENSSL_VERSION}
+    samples = document["samples"]
+    wanted = {(number, key, work.key) for number in (0, 1) for key in CONTENDERS for work in WORKS}
+    wanted |= {(number, "c-loop", work.key) for number in (0, 1) for work in WORKS if work.in_memory}
+    assert {(s["round"], s["contender"], s["work"]) for s in samples} == wanted
+    assert len(samples) == len(wanted)
+    assert all(s["cpu"] > 0 and s["units"] > 0 for s in samples)
+    assert all((s["memory"] is not None) == (s["work"] == "idle") for s in samples)
+    outcomes = {row["outcome"] for row in document["aims"]}
+    if document["settings"]["same_libssl"]:
+        assert outcomes <= {"met", "missed", "not measured"}  # this last where a peer was faster than its parts
+        assert f"{txmembio.OPENSSL_VERSION}, the same /" in finished.stdout
+    else:
+        assert outcomes == {"not comparable"}
+        assert "NOT ONE libssl" in finished.stdout
+    for work in WORKS:
+        assert f"| {end_to_end_report.SHOWN[work.key].name} |" in finished.stdout
+
+
+@linux
+def test_only_what_was_asked_for_is_measured(tmp_path: Path) -> None:
+    pytest.importorskip("tornado", reason="Tornado is not installed")
+    file = tmp_path / "out.json"
+    arguments = ["--quick", "--rounds", "1", "--work", "echo", "--without", "tornado-txmembio", "--json", str(file)]
+    finished = run("benchmarks.end_to_end", tmp_path, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    document = json.loads(file.read_text())
+    assert {s["work"] for s in document["samples"]} == {"echo"}
+    assert {s["contender"] for s in document["samples"]} == {"tornado-plain", "tornado-ssl", "c-loop"}
+    assert {row["outcome"] for row in document["aims"]} <= {"not measured", "not comparable"}
+
+
+@contextlib.contextmanager
+def answering(*answers: bytes) -> Iterator[int]:
+    """The port of a server of plain TCP that gives one connection these answers, each to whatever it receives."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(ConnectionError):  # the load ends in the middle
+                for answer in answers:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+                connection.recv(4096)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join()
+
+
+@linux
+def test_a_message_that_comes_back_changed_is_refused(load_program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        answering(b".", b"something that was never sent") as port,
+        pytest.raises(BenchmarkError, match=r"the load \(echo\) ended with status 1"),
+    ):
+        Load(load_program, False, port, "echo", 1, 10, 20)
+    assert "a message came back changed" in capfd.readouterr().err
+
+
+@linux
+def test_too_many_bytes_are_refused(load_program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    more = bytes(2**23 + 1)
+    with answering(b".", more) as port, pytest.raises(BenchmarkError, match=r"the load \(down\) ended with status 1"):
+        Load(load_program, False, port, "down", 1, 10, 20)
+    assert "the server sent more than it was asked for" in capfd.readouterr().err
+
+
+@linux
+def test_a_load_that_finds_no_server_is_an_error(load_program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(BenchmarkError, match=r"the load \(idle\) ended with status 1"):
+        Load(load_program, False, port, "idle", 1, 0, 0)
+    assert "connect: Connection refused" in capfd.readouterr().err
+
+
+@linux
+def test_a_server_that_dies_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
+    pytest.importorskip("tornado", reason="Tornado is not installed")
+    with pytest.raises(BenchmarkError, match="tornado-ssl's server ended with status 1"):
+        Server("benchmarks.tornado_server", "tornado-ssl", tmp_path / "absent.pem")
+
+
+def end_to_end_samples(work: str, *rounds: tuple[float, float, float, float]) -> list[end_to_end_report.Sample]:
+    """What plain TCP, the peer, ours and the C loop took in each of *rounds*, in seconds or bytes for each of ten."""
+    keys = (*TORNADO, end_to_end_report.C_LOOP)
+    return [
+        end_to_end_report.Sample(number, key, work, 10, each * 10, 1.0, 0.5, int(each * 10) if work == "idle" else None)
+        for number, all_each in enumerate(rounds)
+        for key, each in zip(keys, all_each, strict=True)
+    ]
+
+
+def test_what_is_above_plain_tcp_and_the_c_loop_is_taken_within_each_round() -> None:
+    # In the second round everything takes twice as long.
+    results = end_to_end_report.Results(end_to_end_samples("up", (1, 5, 3, 1), (2, 10, 6, 2), (1, 5, 3.5, 1)))
+    assert results.above("tornado-txmembio", "tornado-plain", "up") == [1, 2, 1.5]
+    assert results.above("tornado-ssl", "tornado-plain", "up") == [3, 6, 3]
+    assert results.above_ratio(TORNADO, "up") == pytest.approx((0.5, 1 / 3, 0.5))
+    assert results.ratio("tornado-txmembio", "tornado-ssl", "up") == pytest.approx((0.6, 0.6, 0.7))
+    assert results.ratio("tornado-txmembio", "tornado-ssl", "down") is None
+    assert results.above_ratio(TORNADO, "echo") is None
+
+
+def test_a_peer_that_takes_hardly_more_than_its_parts_is_not_divided_by() -> None:
+    results = end_to_end_report.Results(end_to_end_samples("up", (1, 2, 2, 1), (1, 3, 2, 1), (1, 3, 2, 1)))
+    assert results.above_ratio(TORNADO, "up") is None
+
+
+@pytest.mark.parametrize(("ours", "outcome"), [(5.0, "met"), (5.1, "missed")])
+def test_an_aim_end_to_end_is_met_at_its_bound_and_missed_beyond(ours: float, outcome: str) -> None:
+    samples = end_to_end_samples("up", (1, 8, ours, 1))
+    samples += end_to_end_samples("down", (1, 5, ours, 1)) + end_to_end_samples("idle", (1, 50, ours * 10, 1))
+    results = end_to_end_report.Results(samples)
+    outcomes = {row["work"]: row["outcome"] for row in end_to_end_report.aims(results, True)}
+    assert outcomes == {
+        "up": outcome,
+        "down": outcome,
+        "idle": outcome,
+        "up-pieces": "not measured",
+        "down-large": "not measured",
+        "echo": "not measured",
+    }
+    assert {row["outcome"] for row in end_to_end_report.aims(results, False)} == {"not comparable"}

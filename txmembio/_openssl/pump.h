@@ -21,9 +21,9 @@
 /* Largest number of ticket keys a context holds: one that encrypts, the others for tickets that are still out there. */
 #define TXM_TICKET_KEYS 32
 
-/* Connections that keep their record buffers between calls: at about 33 KB each, 4 MB at most in a process. More than are
+/* Connections that keep their record buffers between calls: at about 33 KB each, 1 MB at most in a process. More than are
  * active at once in most, and few enough not to matter in any. */
-#define TXM_WARM 128
+#define TXM_WARM 32
 
 /* What a call reports besides bytes; bits of txm_report.status. */
 #define TXM_MORE 1         /* the scratch is full: take the bytes, call again with what was not consumed */
