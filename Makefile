@@ -81,16 +81,16 @@ $(VENV)/.inplace: $(VENV)/.installed
 
 # From a folder other than the checkout's own, so that Python cannot find the checkout instead of what is installed.
 test: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 ../$(PY) -m pytest $(PYTEST_ARGS)
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 ../$(PY) -m pytest -m "not packaging" $(PYTEST_ARGS)
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not packaging" $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed
 	@cd $(VENV) && $(SCRIPTS)/python -m txmembio demo
 
 develop: $(VENV)/.inplace
-	cd tests && PYTHONPATH="$(CURDIR)" ../$(PY) -m pytest -m "not packaging" $(PYTEST_ARGS)
+	cd tests && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PY)" -m pytest -m "not packaging" $(PYTEST_ARGS)
 
 # Benchmarks are not installed; they run from the checkout, so it is built too.
 bench: $(VENV)/.inplace
@@ -103,7 +103,7 @@ bench-quick: $(VENV)/.inplace
 
 # What `make test` does with a tenth as many.
 soak: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 TXMEMBIO_SOAK_REQUESTS=$(SOAK_REQUESTS) ../$(PY) -m pytest -s stress/test_tornado_soak.py
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 TXMEMBIO_SOAK_REQUESTS=$(SOAK_REQUESTS) "$(CURDIR)/$(PY)" -m pytest -s stress/test_tornado_soak.py
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import txmembio
 from benchmarks.remote import ROOT, SECONDS_TO_END
 from benchmarks.slices import BenchmarkError
 
@@ -29,6 +30,12 @@ def processors() -> tuple[int, int] | None:
         return None
     allowed = sorted(os.sched_getaffinity(0))
     return (allowed[-1], allowed[0]) if len(allowed) > 1 else None
+
+
+RUN = """import runpy, sys
+sys.path[:] = [{where!r}, *filter(None, sys.path), {root!r}]
+runpy.run_module({module!r}, None, '__main__', True)"""
+# A module of the checkout's, and txmembio from where this process has it: the checkout, or where it is installed.
 
 
 class Talk:
@@ -78,7 +85,9 @@ class Server:
 
     def __init__(self, module: str, key: str, pem: Path) -> None:
         pinned = processors()
-        self._talk = Talk([sys.executable, "-m", module, key, str(pem)], f"{key}'s server", pinned and pinned[0])
+        where = str(Path(txmembio.__file__).parents[1])
+        command = [sys.executable, "-c", RUN.format(where=where, root=str(ROOT), module=module), key, str(pem)]
+        self._talk = Talk(command, f"{key}'s server", pinned and pinned[0])
         try:
             hello = json.loads(self._talk.hear())
         except BaseException:

@@ -271,7 +271,7 @@ class Connection(Facts):
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         if self.plaintext_held:
-            data = self._with_what_was_held(data)
+            data = self._not_taken + data
         try:
             scratch = pop_scratch()
         except IndexError:
@@ -281,6 +281,10 @@ class Connection(Facts):
         if moved >= 0:
             result: bytes = plaintext[:moved]
             give_scratch(scratch)
+            if self.plaintext_held:
+                self._nothing_is_held()
+            if self._kept:
+                self._send_kept()
             return result
         return self._receive_the_rest(data, scratch)
 
@@ -290,6 +294,7 @@ class Connection(Facts):
         if scratch.c.report.status & _BUSY:
             give_scratch(scratch)
             raise RuntimeError(IN_TWO_PLACES)
+        self._nothing_is_held()
         pieces: list[bytes] = []
         try:
             status, taken = self._pump(_receive, data, scratch, pieces)
@@ -311,6 +316,7 @@ class Connection(Facts):
             self.changed = True
         if status & _ESTABLISHED:
             self.handshake_complete = self.changed = True
+        if self._kept:
             self._send_kept()
         if status & _CLOSED:
             self.peer_closed = self.changed = True
@@ -326,10 +332,10 @@ class Connection(Facts):
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
-        if self.plaintext_held:
-            data = self._with_what_was_held(data)
-        scratch = take_scratch()
         lent = _from_buffer(_CHARS, plaintext, True)
+        if self.plaintext_held:
+            data = self._not_taken + data
+        scratch = take_scratch()
         try:
             moved: int = _receive_into(self._c, scratch.c, data, len(data), lent, len(lent))
         finally:
@@ -337,13 +343,17 @@ class Connection(Facts):
         if moved < 0:
             return self._receive_part(data, scratch)
         give_scratch(scratch)
+        if self.plaintext_held:
+            self._nothing_is_held()
+        if self._kept:
+            self._send_kept()
         return moved
 
     def receive_wire_onto(self, data: bytes, plaintext: bytearray, room: int) -> int:
         """receive_wire_into() for a buffer that grows: appends at most `room` bytes to it, and no more than
         MOST_PLAINTEXT. Returns how many."""
         if self.plaintext_held:
-            data = self._with_what_was_held(data)
+            data = self._not_taken + data
         try:
             scratch = pop_scratch()
         except IndexError:
@@ -357,18 +367,22 @@ class Connection(Facts):
             moved = self._receive_part(data, scratch)
             plaintext += piece
             return moved
+        if self.plaintext_held:
+            self._nothing_is_held()
         if moved > COPIED_TWICE:
             with memoryview(area) as whole, whole[:moved] as piece:
                 plaintext += piece
         else:
             plaintext += area[:moved]
         give_scratch(scratch)
+        if self._kept:
+            self._send_kept()
         return moved
 
-    def _with_what_was_held(self, data: bytes) -> bytes:
-        held, self._not_taken = self._not_taken, b""
+    def _nothing_is_held(self) -> None:
+        """C has taken what was. Not before: it may have said that somebody else is inside."""
+        self._not_taken = b""
         self.plaintext_held = False
-        return held + data
 
     def _receive_part(self, data: bytes, scratch: Scratch) -> int:
         """The end of a receive_wire_into() that has more to tell than a number; the connection is held."""
@@ -377,6 +391,7 @@ class Connection(Facts):
         if status & _BUSY:
             give_scratch(scratch)
             raise RuntimeError(IN_TWO_PLACES)
+        self._nothing_is_held()
         try:
             if report.wire:
                 self._wire.append(scratch.wire[: report.wire])
@@ -445,7 +460,7 @@ class Connection(Facts):
         """send_plaintext() and wire_to_send() in one: encrypts, and returns everything there is to send."""
         if type(data) is not bytes:
             data = bytes(memoryview(data))
-        if self._wire:
+        if self._wire or self._kept:
             self.send_plaintext(data)
             return self.wire_to_send()
         try:
@@ -469,11 +484,14 @@ class Connection(Facts):
         BlockingIOError, is left in wire_to_send(), :attr:`changed` says so, and it has to go out before this is called
         again. What else `send` raises passes through. Raises what send_plaintext() raises.
         """
+        if getattr(data, "itemsize", 1) != 1:
+            with memoryview(data) as items, items.cast("B") as octets:
+                return self.send_plaintext_through(octets, send)
         if len(data) > SENT_AT_ONCE:
             with memoryview(data) as whole, whole[:SENT_AT_ONCE] as part:
                 return self.send_plaintext_through(part, send)
         taken = len(data)
-        if self._wire or not self.handshake_complete:
+        if self._wire or self._kept or not self.handshake_complete:
             self.send_plaintext(data)
             self.changed = True
             return taken
@@ -519,6 +537,12 @@ class Connection(Facts):
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
+        if self._kept and self.handshake_complete:  # a renegotiation is under way, or was
+            self._send_kept()
+            if self._kept:
+                self._kept.append(data)
+                self.plaintext_pending += len(data)
+                return
         scratch = take_scratch()
         moved = _send_held(self._c, scratch.c, data, len(data))
         if moved >= 0:
@@ -552,11 +576,17 @@ class Connection(Facts):
             raise errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, text)
 
     def _send_kept(self) -> None:
+        """Sends what was kept for the end of the handshake, and keeps what OpenSSL still does not take: on a bare
+        context, a TLS 1.2 peer can renegotiate."""
+        if not self.handshake_complete:
+            return
         kept = b"".join(self._kept)
         self._kept.clear()
         self.plaintext_pending = 0
         if kept and self.error is None and not self.closed:
             self.send_plaintext(kept)
+            if self._wire:
+                self.changed = True
 
     def wire_to_send(self) -> bytes:
         """Everything there is to send, b"" for nothing. Empties it: the caller now has to send it, in order."""

@@ -64,6 +64,7 @@ def echo(pki: PKI) -> Iterator[int]:
 
 def test_every_example_is_tested_here() -> None:
     tested = {"agent.py", "https_site.py", "echo_server.py", "echo_client.py", *CLIENTS}
+    tested |= {"tornado_chat.py", "tornado_fetch.py"}  # in interop/test_tornado_curl.py, with curl
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 

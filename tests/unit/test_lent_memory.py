@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import threading
+from array import array
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +17,7 @@ from support import pair
 from support.pair import Contexts, Pair
 from support.pki import PKI
 from txmembio.connection import MOST_PLAINTEXT, SENT_AT_ONCE
+from txmembio.facts import Inside
 
 Take = Callable[[txmembio.Connection, bytes, int], bytes]
 
@@ -246,3 +249,36 @@ def test_memory_that_was_lent_is_let_go_when_the_wire_is_bad(ends: Pair) -> None
         ends.client.connection.receive_wire_into(b"nonsense", view)
     buffer.append(1)
     assert caught.traceback
+
+
+def test_a_call_that_is_refused_loses_nothing_of_what_was_held(ends: Pair) -> None:
+    client, server = ends.connections
+    wire = client.plaintext_to_wire(b"a" * 20_000) + client.plaintext_to_wire(b"b" * 20_000)
+    assert into(server, wire, 10) == b"a" * 10
+    with pytest.raises((TypeError, BufferError)):
+        server.receive_wire_into(b"", b"not to be written to")  # type: ignore[arg-type]
+    with Inside(server._c):  # as if another thread were in there
+        for take in (into, onto):
+            caught: list[BaseException] = []
+            thread = threading.Thread(target=_try, args=(take, server, caught))
+            thread.start()
+            thread.join()
+            assert isinstance(caught[0], RuntimeError)
+    assert server.plaintext_held
+    assert drained(into, server, b"", 15_000) == b"a" * 19_990 + b"b" * 20_000
+
+
+def _try(take: Take, connection: txmembio.Connection, caught: list[BaseException]) -> None:
+    try:
+        take(connection, b"", 100)
+    except BaseException as error:
+        caught.append(error)
+
+
+def test_memory_is_counted_in_bytes(ends: Pair) -> None:
+    client, server = ends.connections
+    numbers = array("I", range(100))
+    socket = Socket()
+    for data in (numbers, memoryview(numbers)):
+        assert client.send_plaintext_through(data, socket.send) == numbers.itemsize * 100  # type: ignore[arg-type]
+    assert server.receive_wire(bytes(socket.sent)) == bytes(numbers) * 2

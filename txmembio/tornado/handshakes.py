@@ -58,9 +58,14 @@ class Handshakes:
         assert stream.connection is not None
         self._under_way.pop(stream, None)
         negotiated = self.counters.handshake_completed(stream.connection)
-        _log.debug("TLS handshake with %s complete: %s, %s", _peer(stream), negotiated.version, negotiated.cipher)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("TLS handshake with %s complete: %s, %s", _peer(stream), negotiated.version, negotiated.cipher)
         if self._on_handshake is not None:
-            self._on_handshake(stream, None)
+            try:
+                self._on_handshake(stream, None)
+            except Exception as error:
+                _log.exception("on_handshake failed")
+                stream.close(exc_info=error)
 
     def connection_ended(self, stream: TLSStream) -> None:
         """One is gone."""

@@ -72,14 +72,15 @@ class Pair:
         return wire
 
     def send(self, wire: bytes | memoryview) -> int:
-        """Writes wire; returns its length when it is all gone. Until then raises BlockingIOError, and has to be called
+        """Writes wire; returns how much of it is gone. Until that is certain raises BlockingIOError, and is to be called
         with the same again."""
         if self._sending is None:
+            part = bytes(wire[: self._room()])
             try:
-                self._sending = self.writer.write(bytes(wire))
+                self._sending = self.writer.write(part)
             except StreamClosedError as closed:
                 raise _broken(closed) from closed
-            self._sending_size = len(wire)
+            self._sending_size = len(part)
             if not self._sending.done():
                 self._sending.add_done_callback(self._stir)
         if not self._sending.done():
@@ -90,6 +91,11 @@ class Pair:
         except StreamClosedError as closed:
             raise _broken(closed) from closed
         return self._sending_size
+
+    def _room(self) -> int | None:
+        """How many bytes the writer takes, None for any number. With no room, a write of nothing ends when there is."""
+        limit = self.writer.max_write_buffer_size
+        return None if limit is None else max(0, limit - len(self.writer._write_buffer or b""))
 
     def close(self) -> None:
         """Closes both."""

@@ -83,6 +83,7 @@ class TLSStream(SSLIOStream):
     :param handshake_timeout: seconds from the connection to the end of the handshake; None for no limit. Then the
         stream is closed, with a TimeoutError as its `error`.
     :param watcher: told of the beginning, the handshake and the end.
+    :param arrived: wire that was received before; `connected`: the socket is, so there will be no `connect()`.
     :param kwargs: those of `IOStream`: `max_buffer_size`, `read_chunk_size`, `max_write_buffer_size`.
     :raises TypeError, ValueError: `ssl_options` cannot be used; the context checks host names and there is none.
 
@@ -126,6 +127,7 @@ class TLSStream(SSLIOStream):
         handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
         watcher: Watcher | None = None,
         arrived: bytes = b"",
+        connected: bool = False,
         **kwargs: Any,
     ) -> None:
         check_timeout(handshake_timeout)
@@ -168,7 +170,7 @@ class TLSStream(SSLIOStream):
         try:
             view.getpeername()
         except OSError as error:
-            if server_side:  # the peer was gone before its connection was accepted
+            if server_side or connected:  # the peer is gone already
                 self.close(exc_info=error)
             return
         self._begin()
@@ -318,6 +320,19 @@ class TLSStream(SSLIOStream):
             raise connection.error.with_traceback(None)
         return self._receive(self.read_chunk_size) or None
 
+    def _goes_on(self, wire: bytes) -> bytes | None:
+        """What to give to the connection when `wire` has yielded nothing; None to wait for the socket."""
+        connection = self.connection
+        assert connection is not None
+        if connection.changed:
+            self._look()
+        if self._ended or self.closed():
+            return None
+        if connection.plaintext_held:  # it had no room for its answers
+            return b""
+        # Nothing given, and nothing got: what was held is the beginning of a record.
+        return None if wire else self._receive(self.read_chunk_size) or None
+
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         """Decrypts straight into `buf`. Returns how many bytes, None for none now, 0 at the end."""
         if self._ssl_accepting:
@@ -336,10 +351,9 @@ class TLSStream(SSLIOStream):
             if wire is None:
                 return None
             length = connection.receive_wire_into(wire, buf)
-            if not (length or wire or connection.changed):  # what was held is the beginning of a record
-                wire = self._receive(self.read_chunk_size)
-                if wire:
-                    length = connection.receive_wire_into(wire, buf)
+            while not length and (again := self._goes_on(wire)) is not None:
+                wire = again
+                length = connection.receive_wire_into(wire, buf)
         except SSLError:
             self._send_answers()
             raise
@@ -358,10 +372,9 @@ class TLSStream(SSLIOStream):
             if wire is None:
                 return 0
             length = connection.receive_wire_onto(wire, self._read_buffer, self._room)
-            if not (length or wire or connection.changed):  # what was held is the beginning of a record
-                wire = self._receive(self.read_chunk_size)
-                if wire:
-                    length = connection.receive_wire_onto(wire, self._read_buffer, self._room)
+            while not length and (again := self._goes_on(wire)) is not None:
+                wire = again
+                length = connection.receive_wire_onto(wire, self._read_buffer, self._room)
         except OSError as error:
             self._send_answers()
             self.close(exc_info=error)
@@ -391,8 +404,8 @@ class TLSStream(SSLIOStream):
     # --- plaintext to wire ---
 
     def writing(self) -> bool:
-        """True as long as something waits for the socket."""
-        return bool(self._unsent) or IOStream.writing(self)
+        """True as long as something waits for the socket. What waits for the handshake does not."""
+        return bool(self._unsent) or (not self._ssl_accepting and IOStream.writing(self))
 
     def _handle_write(self) -> None:
         if self._ssl_accepting:

@@ -67,9 +67,8 @@ def start_tls(
         handshake_timeout=handshake_timeout,
         watcher=watcher,
         arrived=arrived,
-        max_buffer_size=stream.max_buffer_size,
-        read_chunk_size=stream.read_chunk_size,
-        max_write_buffer_size=stream.max_write_buffer_size,
+        connected=True,
+        **_limits(stream),
     )
     return _taking_over(stream, secured)
 
@@ -106,7 +105,9 @@ def start_tls_over(
     """`wrap_stream`, with what `IOStream.start_tls` checks and hands over."""
     if not idle(stream):
         raise ValueError("IOStream is not idle; cannot convert to SSL")
-    return _taking_over(stream, _layered(stream, ssl_options, server_side, server_hostname, HANDSHAKE_TIMEOUT, {}))
+    return _taking_over(
+        stream, _layered(stream, ssl_options, server_side, server_hostname, HANDSHAKE_TIMEOUT, _limits(stream))
+    )
 
 
 def _layered(
@@ -129,8 +130,17 @@ def _layered(
         server_side=server_side,
         server_hostname=server_hostname,
         handshake_timeout=handshake_timeout,
+        connected=True,
         **kwargs,
     )
+
+
+def _limits(stream: BaseIOStream) -> dict[str, Any]:
+    return {
+        "max_buffer_size": stream.max_buffer_size,
+        "read_chunk_size": stream.read_chunk_size,
+        "max_write_buffer_size": stream.max_write_buffer_size,
+    }
 
 
 def _unread(stream: BaseIOStream, server_side: bool, leave: bool = False) -> bytes:
