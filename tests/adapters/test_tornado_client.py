@@ -8,17 +8,19 @@ import asyncio
 import datetime
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("tornado", reason="Tornado is not installed")
 import tornado.httpclient
+import tornado.tcpclient
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import IOStream
-from tornado.netutil import OverrideResolver, Resolver
+from tornado.netutil import OverrideResolver, Resolver, bind_unix_socket
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
 import txmembio
@@ -26,9 +28,11 @@ from support import pair
 from support.pki import PKI
 from support.tornado_ends import STOCK, on_each_loop
 from support.tornado_ends import listening as listener
-from support.tornado_site import Lines, Proxy, facts, fetch, listening, settled, site
+from support.tornado_site import Lines, Proxy, facts, fetch, listening, request, settled, site
 from txmembio.session_cache import SessionCache
+from txmembio.switch import _tornado
 from txmembio.tornado import AsyncHTTPClient, HTTPServer, TCPClient, TLSStream
+from txmembio.tornado.http_client import _Route
 
 #: Seconds, of a time-out that is to happen.
 SOON = 0.05
@@ -182,6 +186,76 @@ async def test_giving_up(pki: PKI) -> None:
                 await connecting
             while await asyncio.get_running_loop().sock_recv(accepted, 65536):
                 pass
+
+
+def cancelling(monkeypatch: pytest.MonkeyPatch, kind: type, step: str) -> Callable[[asyncio.Future[Any]], None]:
+    """Give it a task: that is cancelled as soon as a stream of that kind, not a server's, has gone through the step."""
+    original = getattr(kind, step)
+    tasks: list[asyncio.Future[Any]] = []
+
+    def stepping(stream: Any) -> None:
+        original(stream)
+        if not getattr(stream, "_server_side", False):
+            while tasks:
+                tasks.pop().cancel()
+
+    monkeypatch.setattr(kind, step, stepping)
+    return tasks.append
+
+
+@on_each_loop
+@pytest.mark.parametrize("timeout", [None, 60])
+async def test_giving_up_when_the_handshake_completes(
+    pki: PKI, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    """In the very turn: the stream is there, and nobody gets it."""
+    cancel = cancelling(monkeypatch, TLSStream, "_finish_ssl_connect")
+    server = Lines(ssl_options=options(pki))
+    async with listening(server) as port:
+        context = pair.client_context(pki)
+        connecting = asyncio.ensure_future(client().connect("localhost", port, ssl_options=context, timeout=timeout))
+        cancel(connecting)
+        await nobodys(connecting)
+        counted = await settled(server)
+        assert counted["handshakes_begun"] == 1
+
+
+async def nobodys(connecting: asyncio.Future[Any]) -> None:
+    """It has been cancelled; or was too early to be (`wait_for` of Python 3.11 and older returns what there is)."""
+    try:
+        stream = await connecting
+    except asyncio.CancelledError:
+        return
+    stream.close()
+
+
+@on_each_loop
+async def test_giving_up_when_the_socket_is_connected(pki: PKI, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel = cancelling(monkeypatch, IOStream, "_handle_connect")
+    with listener() as silent:
+        silent.setblocking(False)
+        connecting = asyncio.ensure_future(client().connect("localhost", silent.getsockname()[1]))
+        cancel(connecting)
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await closed_by_the_client(silent)
+
+
+@on_each_loop
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_a_request_is_given_up_when_the_handshake_completes(
+    pki: PKI, monkeypatch: pytest.MonkeyPatch, proxied: bool
+) -> None:
+    cancel = cancelling(monkeypatch, TLSStream, "_finish_ssl_connect")
+    server = Lines(ssl_options=options(pki))
+    async with listening(server) as port, listening(Proxy()) as proxy_port:
+        more = through(proxy_port) if proxied else {}
+        asked: Any = tornado.httpclient._RequestProxy(request(pki, port, "/", **more), HTTPRequest._DEFAULTS)
+        route = _Route(Guard(), asked)
+        connecting = asyncio.ensure_future(route.connect("127.0.0.1", port, ssl_options=pair.client_context(pki)))
+        cancel(connecting)
+        await nobodys(connecting)
+        assert (await settled(server))["handshakes_begun"] == 1
 
 
 # Sessions
@@ -400,6 +474,234 @@ async def test_truncation_is_not_success(pki: PKI) -> None:
             await fetching
         assert not isinstance(caught.value, HTTPTimeoutError)
         stream.close()
+
+
+# TCP clients of others
+
+
+class Guard(tornado.tcpclient.TCPClient):
+    """Connects as Tornado's does, if it is allowed to. Knows where all names are."""
+
+    def __init__(self, refused: str = "") -> None:
+        super().__init__(OverrideResolver(Resolver(), {"localhost": "127.0.0.1"}))
+        self.refused = refused
+        self.asked: list[tuple[str, int, Any]] = []
+
+    async def connect(self, host: str, port: int, *args: Any, **more: Any) -> IOStream:
+        """As said."""
+        self.asked.append((host, port, more.get("ssl_options")))
+        if host == self.refused:
+            raise PermissionError(f"{host} is not for everybody")
+        return await super().connect(host, port, *args, **more)
+
+
+async def guarded(guard: Any, pki: PKI, port: int, path: str = "/facts", **more: Any) -> bytes:
+    """The body that a client gets whose TCP client that is."""
+
+    class Client(AsyncHTTPClient):
+        def initialize(self, *args: Any, **kwargs: Any) -> None:
+            super().initialize(*args, **kwargs)
+            self.tcp_client = guard
+
+    caller = Client(force_instance=True)
+    try:
+        return bytes((await caller.fetch(request(pki, port, path, **more))).body)
+    finally:
+        caller.close()
+
+
+@pytest.fixture
+def no_standard_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tries, fails."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("TLS of the standard library")
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", refuse)
+    monkeypatch.setattr(ssl, "create_default_context", refuse)
+
+
+@on_each_loop
+async def test_a_tcp_client_is_asked(pki: PKI, no_standard_tls: None) -> None:
+    """And refuses, or connects. TLS is ours, and none of its business."""
+    proxy = Proxy()
+    server = HTTPServer(site(), ssl_options=options(pki))
+    async with (
+        listening(server) as port,
+        listening(HTTPServer(site())) as plain,
+        listening(proxy) as proxy_port,
+    ):
+        guard = Guard()
+        assert b'"TLSStream"' in await guarded(guard, pki, port)
+        assert b'"https"' in await guarded(guard, pki, port, **through(proxy_port))
+        assert b'"http"' in await guarded(guard, pki, plain, scheme="http")
+        assert b'"http"' in await guarded(guard, pki, plain, scheme="http", **through(proxy_port))
+        assert guard.asked == [
+            ("localhost", port, None),
+            ("127.0.0.1", proxy_port, None),
+            ("localhost", plain, None),
+            ("127.0.0.1", proxy_port, None),
+        ]
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await guarded(guard, pki, port, ca_certs=pki.untrusted_ca.certificate_file)
+        asked = len(proxy.asked), server.counters.handshakes_begun
+        for scheme, number in (("https", port), ("http", plain)):
+            with pytest.raises(PermissionError, match="localhost is not for everybody"):
+                await guarded(Guard("localhost"), pki, number, scheme=scheme)
+            with pytest.raises(PermissionError, match=r"127\.0\.0\.1 is not"):
+                await guarded(Guard("127.0.0.1"), pki, number, scheme=scheme, **through(proxy_port))
+        assert asked == (len(proxy.asked), server.counters.handshakes_begun)
+
+
+@on_each_loop
+async def test_a_tcp_client_is_asked_for_redirects(pki: PKI) -> None:
+    """Where a guard is needed most."""
+    async with listening(HTTPServer(site())) as other, listening(HTTPServer(site(), ssl_options=options(pki))) as port:
+        with pytest.raises(PermissionError):
+            await guarded(Guard("127.0.0.1"), pki, port, f"/moved?to=http://127.0.0.1:{other}/facts")
+
+
+@on_each_loop
+async def test_sessions_over_a_tcp_client(pki: PKI) -> None:
+    server = HTTPServer(site(), ssl_options=options(pki))
+    async with listening(server) as port:
+        for _ in range(2):
+            await guarded(Guard(), pki, port)
+        assert (await settled(server))["handshakes_resumed"] == 1
+
+
+@on_each_loop
+async def test_a_tcp_client_that_is_nobodys_subclass(pki: PKI, tmp_path: Path, no_standard_tls: None) -> None:
+    """It has no resolver, and connects to a UNIX socket."""
+
+    class Local:
+        async def connect(self, host: str, port: int, **more: Any) -> IOStream:
+            stream = IOStream(socket.socket(socket.AF_UNIX), max_buffer_size=more["max_buffer_size"])
+            await stream.connect(path)
+            return stream
+
+        def close(self) -> None:
+            pass
+
+    path = str(tmp_path / "s")
+    server = HTTPServer(site(), ssl_options=options(pki))
+    server.add_socket(bind_unix_socket(path))
+    try:
+        assert b'"https"' in await guarded(Local(), pki, 443)
+    finally:
+        server.stop()
+        await server.close_all_connections()
+
+
+class Counted(IOStream):
+    """What has been read is counted, and its end."""
+
+    received = 0
+    ended = 0
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        """As said."""
+        size = super().read_from_fd(buf)
+        Counted.received += size or 0
+        return size
+
+    def close_fd(self) -> None:
+        """As said."""
+        Counted.ended += 1
+        super().close_fd()
+
+
+class Counting(Guard):
+    """Its streams are counted."""
+
+    def _create_stream(
+        self, max_buffer_size: int | None, af: Any, addr: Any, source_ip: Any = None, source_port: Any = None
+    ) -> Any:
+        stream = Counted(socket.socket(af), max_buffer_size=max_buffer_size)
+        return stream, stream.connect(addr)
+
+
+@pytest.fixture
+def installed() -> Iterator[None]:
+    """`install("tornado")`, for one test."""
+    undo = _tornado.apply()
+    yield
+    undo()
+
+
+@on_each_loop
+async def test_a_tcp_client_of_a_program_that_knows_only_tornado(pki: PKI, installed: None) -> None:
+    class Client(SimpleAsyncHTTPClient):
+        def initialize(self, *args: Any, **kwargs: Any) -> None:
+            super().initialize(*args, **kwargs)
+            self.tcp_client = guard
+
+    guard = Guard()
+    caller = Client(force_instance=True)
+    async with listening(HTTPServer(site(), ssl_options=options(pki))) as port:
+        assert b'"https"' in (await caller.fetch(request(pki, port, "/facts"))).body
+        assert len(guard.asked) == 1
+        guard.refused = "localhost"
+        for scheme in ("http", "https"):
+            with pytest.raises(PermissionError):
+                await caller.fetch(request(pki, port, "/facts", scheme=scheme))
+    caller.close()
+
+
+@on_each_loop
+async def test_streams_that_are_more_than_a_socket(
+    pki: PKI, no_standard_tls: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stay between TLS and the socket."""
+    monkeypatch.setattr(Counted, "received", 0)
+    monkeypatch.setattr(Counted, "ended", 0)
+    async with listening(HTTPServer(site(), ssl_options=options(pki))) as port, listening(Proxy()) as proxy_port:
+        assert b'"https"' in await guarded(Counting(), pki, port)
+        assert Counted.received > 1000 and Counted.ended == 1
+        assert b'"https"' in await guarded(Counting(), pki, port, **through(proxy_port))
+        assert Counted.ended == 2
+
+
+@on_each_loop
+async def test_subclasses_of_our_tcp_client(pki: PKI, no_standard_tls: None) -> None:
+    """They are given what the request says about TLS. A stream without any is not sent a request for https:."""
+    asked: list[Any] = []
+
+    class Ours(TCPClient):
+        async def connect(self, host: str, port: int, *args: Any, **more: Any) -> IOStream:
+            asked.append(type(more["ssl_options"]))
+            return await super().connect("127.0.0.1", port, **{**more, **self.change})
+
+        change: dict[str, Any] = {}  # noqa: RUF012
+
+    server = HTTPServer(site(), ssl_options=options(pki))
+    async with listening(server) as port:
+        guard = Ours()
+        assert b'"https"' in await guarded(guard, pki, port, ssl_options=pair.client_context(pki))
+        guard.change = {"ssl_options": None}
+        assert b'"https"' in await guarded(guard, pki, port)
+        assert asked == [txmembio.SSLContext] * 2
+        assert server.counters.handshakes_completed == 2
+
+
+@on_each_loop
+async def test_a_server_behind_a_tcp_client_that_says_nothing(pki: PKI) -> None:
+    with listener() as silent:
+        silent.setblocking(False)
+        text = "TLS handshake with localhost" if tornado.version_info >= (6, 6) else ""
+        with pytest.raises(HTTPTimeoutError, match=text):
+            await guarded(Guard(), pki, silent.getsockname()[1], connect_timeout=SOON)
+        await closed_by_the_client(silent)
+
+
+@on_each_loop
+async def test_mistakes_are_found_before_a_tcp_client_is_asked(pki: PKI) -> None:
+    guard = Guard()
+    for more in ({}, through(1)):
+        with pytest.raises(ValueError, match="label too long"):
+            asked: Any = tornado.httpclient._RequestProxy(request(pki, 1, "/", **more), HTTPRequest._DEFAULTS)
+            await _Route(guard, asked).connect("x" * 64, 1, ssl_options=pair.client_context(pki))
+    assert guard.asked == []
 
 
 # Proxies

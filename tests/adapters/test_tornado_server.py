@@ -203,7 +203,7 @@ async def test_starttls(pki: PKI) -> None:
 
     class Server(TCPServer):
         async def handle_stream(self, stream: Any, address: Any) -> None:
-            assert type(stream) is PlainStream
+            assert isinstance(stream, PlainStream)
             assert await stream.read_until(b"\n") == b"STARTTLS\n"
             await stream.write(b"go\n")
             tls = await stream.start_tls(True, certificate(pki))
@@ -495,6 +495,70 @@ async def test_handshakes_are_logged_for_those_who_debug(pki: PKI, caplog: pytes
         await visit(pki, port)
     ((level, message),) = logged(caplog)
     assert level == "DEBUG" and "complete: TLSv1.3, TLS_" in message
+
+
+class StartTLS(TCPServer):
+    """A plain server, which begins TLS at once, and echoes a line."""
+
+    async def handle_stream(self, stream: Any, address: Any) -> None:
+        """As said."""
+        try:
+            tls = await stream.start_tls(True, certificate(self.pki), **self.options)
+            await tls.write(await tls.read_until(b"\n"))
+            await tls.read_until_close()
+        except OSError:
+            pass
+
+    pki: PKI
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+
+def starttls(pki: PKI, **settings: Any) -> StartTLS:
+    """One, that has no certificate of its own."""
+    server = StartTLS(**settings)
+    server.pki = pki
+    return server
+
+
+@on_each_loop
+async def test_the_settings_are_those_of_starttls_too(pki: PKI) -> None:
+    heard: list[Any] = []
+    server = starttls(pki, handshake_timeout=SOON, on_handshake=lambda stream, error: heard.append(type(error)))
+    async with listening(server) as port:
+        silent = await dialled(port)
+        assert await asyncio.get_running_loop().sock_recv(silent, 1) == b""
+        silent.close()
+        counted = await settled(server)
+        assert counted["failures"] == {"timeout": 1} and heard == [TimeoutError]
+    server = starttls(pki, on_handshake=lambda stream, error: heard.append(error))
+    async with listening(server) as port:
+        await visit(pki, port)
+        counted = await settled(server)
+    assert counted["handshakes_completed"] == 1 and counted["endings"] == {"clean": 1}
+    assert heard == [TimeoutError, None]
+
+
+@on_each_loop
+async def test_starttls_may_say_otherwise(pki: PKI) -> None:
+    server = starttls(pki, handshake_timeout=None)
+    server.options = {"handshake_timeout": SOON, "watcher": None}
+    async with listening(server) as port:
+        silent = await dialled(port)
+        assert await asyncio.get_running_loop().sock_recv(silent, 1) == b""
+        silent.close()
+        assert server.counters.handshakes_begun == 0
+
+
+@on_each_loop
+async def test_too_many_handshakes_of_starttls(pki: PKI) -> None:
+    server = starttls(pki, max_handshakes=1)
+    async with listening(server) as port:
+        silent = await dialled(port)
+        await until(lambda: server.counters.handshakes_begun == 1)
+        await visit(pki, port)
+        assert await asyncio.get_running_loop().sock_recv(silent, 1) == b""
+        silent.close()
+        assert (await settled(server))["failures"] == {"displaced": 1}
 
 
 # Peers that do not behave

@@ -5,13 +5,16 @@ imported before, as these tests have.
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import subprocess
 import sys
+import weakref
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
@@ -35,6 +38,8 @@ from support.tornado_ends import on_each_loop, until
 from support.tornado_site import listening, settled, site
 from txmembio.switch import _tornado
 from txmembio.tornado import TLSStream, options
+
+T = TypeVar("T")
 
 #: What is changed, and put back.
 CHANGED = [IOStream, SSLIOStream, TCPServer, TCPClient, SimpleAsyncHTTPClient, HTTPServer, ssl.SSLContext, options]
@@ -164,6 +169,109 @@ def test_subclasses_of_clients(pki: PKI) -> None:
         assert isinstance(OwnTCPClient(), txmembio.tornado.TCPClient)
 
     asyncio.run(scenario())
+
+
+class Registered(type):
+    """A metaclass that keeps a list, and wants an argument."""
+
+    known: ClassVar[list[str]] = []
+
+    def __new__(mcs, name: str, bases: Any, details: Any, *, port: int) -> Any:
+        return super().__new__(mcs, name, bases, details)
+
+    def __init__(cls, name: str, bases: Any, details: Any, *, port: int) -> None:
+        super().__init__(name, bases, details)
+        cls.known.append(name)
+
+
+class Plugin(TCPServer):
+    """One whose subclasses are listed, and want an argument."""
+
+    plugins: ClassVar[list[tuple[str, type]]] = []
+
+    def __init_subclass__(cls, *, key: str, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.plugins.append((key, cls))
+
+
+@on_each_loop
+@pytest.mark.parametrize("stock", [TCPServer, HTTPServer, TCPClient])
+async def test_programs_that_watch_their_subclasses_see_none_of_ours(stock: Any) -> None:
+    class Base(stock):  # type: ignore[misc]
+        seen: ClassVar[list[type]] = []
+
+        def __init_subclass__(cls, *, key: str) -> None:
+            cls.seen.append(cls)
+
+    class Own(Base, key="own"):
+        pass
+
+    made = [Own(*[site()] * (stock is HTTPServer)) for _ in range(2)]
+    assert Base.seen == [Own]
+    assert [type(each).__mro__[1] for each in made] == [Own, Own]
+    assert isinstance(made[0], getattr(txmembio.tornado, stock.__name__))
+
+    class Further(type(made[0]), key="further"):  # type: ignore[call-arg, misc]
+        """It is only our own class that goes unseen."""
+
+    assert Base.seen == [Own, Further]
+
+
+async def serves(server: Any, pki: PKI) -> bool:
+    async with listening(server) as port:
+        stream = await TCPClient().connect("localhost", port, ssl_options=standard(pki, ssl.Purpose.SERVER_AUTH))
+        await stream.write(b"a line\n")
+        answer = await stream.read_until(b"\n")
+        stream.close()
+        await until(lambda: all(served.closed() for served in server.streams))
+    return bool(answer == b"a line\n")
+
+
+@on_each_loop
+async def test_classes_of_every_make(pki: PKI) -> None:
+    Registered.known.clear()
+    Plugin.plugins.clear()
+
+    class WithMeta(EchoServer, metaclass=Registered, port=1):
+        pass
+
+    class WithSlots(EchoServer):
+        __slots__ = ("own",)
+
+    class Abstract(EchoServer, metaclass=ABCMeta):
+        @abstractmethod
+        def method(self) -> None: ...
+
+    class Concrete(Abstract):
+        def method(self) -> None: ...
+
+    class Of(EchoServer, Generic[T]):
+        pass
+
+    class Mixed(Plugin, EchoServer, key="mixed"):
+        pass
+
+    for kind in (WithMeta, WithSlots, Concrete, Of, Of[int], Mixed):
+        server = kind(ssl_options=standard(pki))
+        assert isinstance(server, txmembio.tornado.TCPServer) and isinstance(server, EchoServer)
+        assert await serves(server, pki), kind
+    assert Registered.known == ["WithMeta"]
+    assert Plugin.plugins == [("mixed", Mixed)]
+    assert isinstance(Concrete(), Abstract) and not isinstance(EchoServer(), type(Concrete()))
+    with pytest.raises(TypeError, match="abstract"):
+        Abstract()  # type: ignore[abstract]
+
+
+@on_each_loop
+async def test_classes_that_are_gone_are_forgotten() -> None:
+    def make() -> Any:
+        kind = type("Brief", (TCPServer,), {})
+        assert type(kind()) is type(kind())
+        return weakref.ref(kind)
+
+    gone = make()
+    gc.collect()
+    assert gone() is None
 
 
 @on_each_loop

@@ -159,10 +159,16 @@ class Proxy(tornado.tcpserver.TCPServer):
         self.answer = answer
         self.asked: list[bytes] = []
         self._open: set[IOStream] = set()
+        self._tunnels: set[asyncio.Task[None]] = set()
 
-    async def handle_stream(self, stream: IOStream, address: Any) -> None:
+    def handle_stream(self, stream: IOStream, address: Any) -> asyncio.Task[None]:
         """One tunnel."""
         self._open.add(stream)
+        tunnel = asyncio.ensure_future(self._tunnel(stream))
+        self._tunnels.add(tunnel)
+        return tunnel
+
+    async def _tunnel(self, stream: IOStream) -> None:
         try:
             self.asked.append(await stream.read_until(b"\r\n\r\n"))
             if self.answer:
@@ -180,9 +186,10 @@ class Proxy(tornado.tcpserver.TCPServer):
 
     async def close_all_connections(self) -> None:
         """And wait until the tunnels have noticed."""
-        for stream in self._open:
-            stream.close()
-        await asyncio.sleep(0)
+        while any(not tunnel.done() for tunnel in self._tunnels):
+            for stream in self._open:
+                stream.close()
+            await asyncio.sleep(0)
 
 
 async def _carry(source: IOStream, sink: IOStream) -> None:

@@ -339,6 +339,50 @@ def test_what_children_are_told_does_not_pile_up(tmp_path: Path) -> None:
     assert once.split()[0] == os.pathsep.join([str(SITECUSTOMIZE.parent), environment()["PYTHONPATH"]])
 
 
+@pytest.mark.parametrize("option", [(), ("-I",)], ids=["as usual", "isolated"])
+def test_children_that_are_told_the_path_are_included(option: tuple[str, ...], tmp_path: Path) -> None:
+    """By a program that makes their environment from its own `sys.path`. Its first entry is still its own folder."""
+    pytest.importorskip("tornado", reason="Tornado is not installed")
+    root = environment()["PYTHONPATH"]
+    (tmp_path / "program.py").write_text(
+        "import json, os, subprocess, sys\n"
+        "print(json.dumps(sys.path), flush=True)\n"
+        "environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}\n"
+        "subprocess.run([sys.executable, 'child.py'], env=environment, check=True)"
+    )
+    (tmp_path / "child.py").write_text(
+        "import json, sys\nprint(json.dumps(sys.path))\nprint(sys.modules['txmembio.switch._tornado'].applied())"
+    )
+    command = ["run", "--install=tornado", "--children", "program.py"]
+    start = f"import sys; sys.path.append({root!r}); from txmembio.cli import main; sys.exit(main({command!r}))"
+    done = run(tmp_path, *(["-c", start] if option else ["-m", "txmembio", *command]), options=option)
+    path, path_of_child, applied = done.stdout.splitlines()
+    folder = str(SITECUSTOMIZE.parent)
+    assert (applied, done.stderr) == ("True", "")
+    assert json.loads(path).count(folder) == 1
+    assert json.loads(path)[: 1 if option else 2] == ([folder] if option else [str(tmp_path), folder])
+    assert folder not in json.loads(path_of_child)
+
+
+def test_workers_of_trial_are_included(tmp_path: Path) -> None:
+    pytest.importorskip("tornado", reason="Tornado is not installed")
+    pytest.importorskip("twisted", reason="Twisted is not installed")
+    (tmp_path / "test_it.py").write_text(
+        "import os, sys\n"
+        "from twisted.trial.unittest import TestCase\n"
+        "class Tests(TestCase):\n"
+        "    def test_where(self):\n"
+        "        switch = sys.modules.get('txmembio.switch._tornado')\n"
+        "        with open(os.environ['TOLD'], 'a') as told:\n"
+        "            print(os.getpid(), switch is not None and switch.applied(), file=told)\n"
+        "    test_too = test_three = test_four = test_where\n"
+    )
+    command = ("-m", "txmembio", "run", "--install=tornado", "--children", "-m", "twisted.trial", "-j2", "test_it")
+    done = run(tmp_path, *command, TOLD=str(tmp_path / "told"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[1] for line in (tmp_path / "told").read_text().splitlines()] == ["True"] * 4
+
+
 class Elsewhere:
     """An environment of its own, where there is nothing of what there is here but for what `neighbours` names."""
 
@@ -385,7 +429,7 @@ def test_a_child_finds_the_txmembio_of_its_parent(tmp_path: Path) -> None:
 
 
 def test_a_child_says_what_cannot_be_installed_and_goes_on(tmp_path: Path) -> None:
-    elsewhere = Elsewhere(tmp_path, "_cffi_backend")
+    elsewhere = Elsewhere(tmp_path, "txmembio", "_cffi_backend")
     done = elsewhere.run(ASK, f"tornado:{elsewhere.folder}")
     assert (done.returncode, done.stdout.split()[0]) == (0, "True")
     assert "InstallError: 'tornado' cannot be installed: there is no Tornado here" in done.stderr

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -314,6 +315,34 @@ def test_a_context_that_is_gone_is_forgotten(pki: PKI) -> None:
     assert not len(_contexts._notes)
 
 
+class Equal(ssl.SSLContext):
+    """One that is equal to all of its kind, and so has no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+
+class Counted(Equal):
+    """And one that has."""
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("kind", [Equal, Counted])
+def test_contexts_that_are_equal_are_not_mixed_up(kind: type[ssl.SSLContext], pki: PKI) -> None:
+    servers = [kind(ssl.PROTOCOL_TLS_SERVER) for _ in range(2)]
+    for server, credential in zip(servers, (pki.server, pki.wrong_name), strict=True):
+        server.load_cert_chain(credential.chain_file, credential.key_file)
+    client = standard_client(pki)
+    client.check_hostname = False
+    seen = [connect(client, server).client.connection.getpeercert(True) for server in servers]
+    assert seen == [pki.server.certificate_der, pki.wrong_name.certificate_der]
+    del server, servers, client
+    gc.collect()
+    assert not len(_contexts._notes)
+
+
 # Sockets
 
 
@@ -407,6 +436,87 @@ def test_one_that_is_not_connected_yet(pki: PKI) -> None:
             with pytest.raises(ssl.SSLWantReadError):
                 wrapped.do_handshake()
             assert accepted.recv(1) == b"\x16"
+
+
+@pytest.fixture
+def at_work(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Counts the times that a socket is given to OpenSSL, and makes that slow."""
+    begun = threading.Semaphore(0)
+    kind: Any = ssl.SSLContext
+    wrap = kind._wrap_socket
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        made = wrap(*args, **kwargs)
+        if isinstance(made, _sockets._Later):
+            make = made.make
+
+            def make_slowly(*args: Any) -> Any:
+                begun.release()
+                time.sleep(0.1)
+                return make(*args)
+
+            made.make = make_slowly
+        return made
+
+    monkeypatch.setattr(kind, "_wrap_socket", slowly)
+    return begun
+
+
+def test_threads_begin_it_once(pki: PKI, at_work: threading.Semaphore) -> None:
+    ours, theirs = socket.socketpair()
+    context = standard_client(pki)
+    wrapped: Any = context.wrap_socket(ours, server_hostname="localhost", do_handshake_on_connect=False)
+    seen: list[object] = []
+    with wrapped, theirs:
+        threads = [threading.Thread(target=lambda: seen.append(wrapped._sslobj)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [type(wrapped), len(seen), len(set(map(id, seen)))] == [ssl.SSLSocket, 5, 1]
+        assert at_work.acquire(blocking=False) and not at_work.acquire(blocking=False)
+        assert wrapped._sslobj.owner is wrapped
+
+
+def test_one_that_a_thread_closes_while_another_begins_stays_closed(pki: PKI, at_work: threading.Semaphore) -> None:
+    ours, theirs = socket.socketpair()
+    context = standard_client(pki)
+    wrapped: Any = context.wrap_socket(ours, server_hostname="localhost", do_handshake_on_connect=False)
+    with theirs:
+        thread = threading.Thread(target=wrapped.version)
+        thread.start()
+        assert at_work.acquire(timeout=5)
+        wrapped.close()
+        thread.join()
+        assert (wrapped._sslobj, wrapped.fileno(), theirs.recv(1)) == (None, -1, b"")
+
+
+def test_one_that_could_not_begin_may_try_again(pki: PKI) -> None:
+    ours, theirs = socket.socketpair()
+    context = standard_client(pki)
+    wrapped: Any = context.wrap_socket(ours, server_hostname="localhost", do_handshake_on_connect=False)
+    with wrapped, theirs:
+        later = vars(wrapped)["_sslobj"]
+        make, later.make = later.make, lambda sock: 1 // 0
+        with pytest.raises(ZeroDivisionError):
+            wrapped.version()
+        assert type(wrapped) is _sockets.DeferredSocket
+        later.make = make
+        assert wrapped.version() is None
+        assert type(wrapped) is ssl.SSLSocket
+
+
+def test_one_that_nobody_holds_is_closed_at_once(pki: PKI) -> None:
+    ours, theirs = socket.socketpair()
+    context = standard_client(pki)
+    gc.disable()
+    try:
+        with theirs, pytest.warns(ResourceWarning, match="unclosed"):
+            wrapped = context.wrap_socket(ours, server_hostname="localhost", do_handshake_on_connect=False)
+            del wrapped
+            assert theirs.recv(1) == b""
+    finally:
+        gc.enable()
 
 
 def test_a_socket_can_be_taken_back(pki: PKI) -> None:

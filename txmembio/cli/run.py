@@ -64,6 +64,9 @@ def include_children(targets: Sequence[str]) -> None:
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != folder]
     os.environ["PYTHONPATH"] = os.pathsep.join([folder, *others])
     os.environ[sitecustomize.TOLD] = f"{','.join(targets)}:{sys.prefix}"
+    if folder not in sys.path:
+        # Where PYTHONPATH's folders are. `trial -j` makes the PYTHONPATH of its workers from what is here.
+        sys.path.insert(_has_our_folder(), folder)
 
 
 def run_module(name: str, arguments: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from txmembio import Connection, SSLContext, SSLSession, VerifyMode
 
@@ -52,10 +52,21 @@ ATTRIBUTES = (
 )
 """What can be read back, but for those that have to be set with care."""
 
-_notes: WeakKeyDictionary[ssl.SSLContext, Note] = WeakKeyDictionary()
+_notes: dict[int, tuple[ref[ssl.SSLContext], Note]] = {}
+"""The notes on contexts, by their `id()`, as long as there are these: subclasses may be equal, or have no hash."""
 
 _inside = threading.local()
 """Its `context` is the one that this thread is in one of CALLS of: what that calls itself is a part of it."""
+
+
+def _begin_note(context: ssl.SSLContext) -> None:
+    key = id(context)
+    _notes[key] = ref(context, lambda _: _notes.pop(key, None)), Note()
+
+
+def _note_on(context: ssl.SSLContext) -> Note | None:
+    _, note = _notes.get(id(context), (None, None))
+    return note
 
 
 class Note:
@@ -158,7 +169,7 @@ def ours(context: Any) -> Any:
     """
     if not isinstance(context, ssl.SSLContext) or isinstance(context, SSLContext):
         return context
-    note = _notes.get(context)
+    note = _note_on(context)
     if note is None:
         raise TypeError(
             f"{context!r} was made before txmembio was installed, and its certificates and keys cannot be read out of"
@@ -177,7 +188,7 @@ def record() -> Callable[[], None]:
 
     def __new__(cls: type[ssl.SSLContext], *args: Any, **kwargs: Any) -> ssl.SSLContext:
         context = make(cls, *args, **kwargs)
-        _notes[context] = Note()
+        _begin_note(context)
         return context
 
     replace: Any = partial(setattr, kind)
@@ -206,7 +217,7 @@ def _noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(call)
     def noting(self: ssl.SSLContext, *args: Any, **kwargs: Any) -> None:
-        note = _notes.get(self)
+        note = _note_on(self)
         outside = getattr(_inside, "context", None)
         if note is None or outside is self:
             call(self, *args, **kwargs)
@@ -269,7 +280,7 @@ _WITH_FILES: dict[str, Callable[..., Call]] = {
 def _losing(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def losing(self: ssl.SSLContext, *args: Any, **kwargs: Any) -> Any:
-        note = _notes.get(self)
+        note = _note_on(self)
         if note is not None:
             note.lose(name)
         return call(self, *args, **kwargs)

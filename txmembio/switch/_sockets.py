@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,11 @@ __all__ = ["DeferredSocket", "defer", "taken"]
 
 
 class _Later:
-    """The C part of an SSLSocket, yet to be made."""
+    """The C part of an SSLSocket, yet to be made: by one thread, though several may use the socket."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[DeferredSocket], Any]) -> None:
         self.make = make
+        self.lock = threading.RLock()  # a signal's handler may use the socket as well
 
 
 class DeferredSocket(ssl.SSLSocket):
@@ -29,16 +31,25 @@ class DeferredSocket(ssl.SSLSocket):
 
     @property
     def _sslobj(self) -> Any:
-        made = self.__dict__.get("_sslobj")
-        if isinstance(made, _Later):
-            made = made.make()
-            self._sslobj = made
-            self.__class__ = ssl.SSLSocket  # type: ignore[assignment]  # without this property
-        return made
+        later = self.__dict__.get("_sslobj")
+        if not isinstance(later, _Later):
+            return later
+        with later.lock:
+            if self.__dict__["_sslobj"] is later:
+                made = later.make(self)
+                if self.__dict__["_sslobj"] is later:
+                    self.__dict__["_sslobj"] = made
+                    self.__class__ = ssl.SSLSocket  # type: ignore[assignment]  # without this property
+            return self.__dict__["_sslobj"]
 
     @_sslobj.setter
     def _sslobj(self, value: Any) -> None:
-        self.__dict__["_sslobj"] = value
+        later = self.__dict__.get("_sslobj")
+        if not isinstance(later, _Later):
+            self.__dict__["_sslobj"] = value
+            return
+        with later.lock:  # what is set while another thread makes it, None by close(), is not to be lost
+            self.__dict__["_sslobj"] = value
 
 
 def defer() -> Callable[[], None]:
@@ -50,7 +61,9 @@ def defer() -> Callable[[], None]:
 
     def _wrap_socket(self: ssl.SSLContext, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
         if type(sock) is DeferredSocket:
-            return _Later(lambda: wrap(self, sock, *args, **kwargs))
+            # Nothing of it holds the socket itself, which goes as soon as nobody else does.
+            others = {name: value for name, value in kwargs.items() if name != "owner"}
+            return _Later(lambda sock: wrap(self, sock, *args, owner=sock, **others))
         return wrap(self, sock, *args, **kwargs)
 
     kind._wrap_socket = _wrap_socket

@@ -13,10 +13,12 @@ that they wrap are not handed to OpenSSL before it is certain that no stream wil
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import wraps
 from importlib.util import find_spec
+from threading import RLock
 from typing import Any
 
 from txmembio import InstallError
@@ -143,7 +145,7 @@ def _plain_new(cls: type, *args: Any, **kwargs: Any) -> Any:
 
 def _as_one_of_ours(theirs: Callable[..., None], stock: type, ours: type) -> Callable[..., None]:
     """What `theirs`, the method that initializes objects of `stock`, is instead."""
-    known: dict[type, type] = {stock: ours}
+    with_base = _with_base(stock, ours)
 
     @wraps(theirs)
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -151,13 +153,40 @@ def _as_one_of_ours(theirs: Callable[..., None], stock: type, ours: type) -> Cal
             theirs(self, *args, **kwargs)
             return
         kind = type(self)
-        self.__class__ = known.get(kind) or known.setdefault(kind, _with_base(kind, ours))
+        self.__class__ = ours if kind is stock else with_base(kind)
         vars(ours)[theirs.__name__](self, *args, **kwargs)
 
     return initialize
 
 
-def _with_base(kind: type, ours: type) -> type:
-    """`kind` with `ours` between it and what both come from."""
-    details = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(kind)(kind.__name__, (kind, ours), details)
+def _with_base(stock: type, ours: type) -> Callable[[type], type]:
+    """What returns, for each subclass of `stock`, the class with `ours` between it and what both come from.
+
+    That is kept in the subclass, so that they go together. And it is nothing that the program has written: neither its
+    metaclass nor an `__init_subclass__` is to learn of it, who may keep lists, or want arguments.
+    """
+    place = f"_txmembio_{ours.__name__}"
+    lock = RLock()
+
+    def ignore(cls: type) -> None:
+        """What `__init_subclass__` does."""
+
+    silent = type("Silent", (stock,), {"__init_subclass__": ignore})
+
+    def make(kind: type) -> type:
+        details = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+        meta = type(kind)
+        maker = ABCMeta if issubclass(meta, ABCMeta) else type
+        made: type = maker.__new__(meta, kind.__name__, (silent, kind, ours), details)
+        type.__setattr__(made, "__bases__", (kind, ours))
+        return made
+
+    def with_base(kind: type) -> type:
+        with lock:
+            made: type | None = vars(kind).get(place)
+            if made is None:
+                made = make(kind)
+                type.__setattr__(kind, place, made)
+            return made
+
+    return with_base

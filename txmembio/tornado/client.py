@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime
 import socket
-from typing import Any, cast
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
 
 import tornado.tcpclient
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 from tornado.netutil import Resolver
 
 from ..session_cache import SessionCache
@@ -17,7 +18,13 @@ from .options import context_for
 from .sessions import Resuming
 from .wrapping import PlainStream
 
+if TYPE_CHECKING:
+    from tornado.concurrent import Future
+
 __all__ = ["TCPClient"]
+
+_attempts: ContextVar[list[IOStream]] = ContextVar("_attempts")
+"""The streams of one `connect()`, of which Tornado forgets some when it is cancelled."""
 
 
 class TCPClient(tornado.tcpclient.TCPClient):
@@ -56,9 +63,18 @@ class TCPClient(tornado.tcpclient.TCPClient):
             context = context_for(ssl_options, server_side=False)
             context.connection(server_hostname=host)  # a name that nobody can have is refused here
         began = asyncio.get_running_loop().time()
-        stream: Any = await super().connect(
-            host, port, af, None, max_buffer_size, source_ip=source_ip, source_port=source_port, timeout=timeout
-        )
+        attempts: list[IOStream] = []
+        _attempts.set(attempts)
+        try:
+            stream: Any = await super().connect(
+                host, port, af, None, max_buffer_size, source_ip=source_ip, source_port=source_port, timeout=timeout
+            )
+        except BaseException:
+            for attempt in attempts:
+                attempt.close()
+            raise
+        finally:
+            attempts.clear()
         if context is None:
             return cast(IOStream, stream)
         # Tornado would begin TLS itself, but before 6.6 it forgets the stream when the time is over.
@@ -67,9 +83,9 @@ class TCPClient(tornado.tcpclient.TCPClient):
             seconds = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
             timeout = began + seconds - asyncio.get_running_loop().time()
         try:
-            return cast(IOStream, await asyncio.wait_for(handshake, timeout))
+            return await handshaken(handshake, timeout)
         except asyncio.TimeoutError:
-            if not handshake.cancelled():
+            if not handshake.cancelled() and handshake.exception() is not None:
                 raise
             raise asyncio.TimeoutError(f"Timeout during TLS handshake with {where(*stream.address[:2])}") from None
 
@@ -90,10 +106,24 @@ class TCPClient(tornado.tcpclient.TCPClient):
         except BaseException:
             sock.close()
             raise
+        attempts = _attempts.get(None)
+        if attempts is not None:
+            attempts.append(stream)
         stream.address = addr
         if self.sessions is not None:
             stream.resuming = Resuming(self.sessions, addr[1])
         return stream, stream.connect(addr)
+
+
+async def handshaken(handshake: Future[SSLIOStream], timeout: float | None = None) -> SSLIOStream:
+    """The stream of a handshake. It is closed if the caller does not get it: a task may be cancelled in the very turn
+    in which the handshake completes."""
+    try:
+        return await asyncio.wait_for(handshake, timeout)
+    except BaseException:
+        if handshake.done() and not handshake.cancelled() and handshake.exception() is None:
+            handshake.result().close()
+        raise
 
 
 def where(host: str, port: int) -> str:

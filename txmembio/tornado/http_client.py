@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import tornado.httpclient
@@ -16,14 +16,18 @@ import tornado.tcpclient
 from tornado import httputil, simple_httpclient
 from tornado.httpclient import HTTPClientError
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from .. import CERT_NONE, SSLContext, SSLEOFError
 from ..session_cache import SessionCache
 from ..session_cache import sessions as common_sessions
-from .client import TCPClient, where
+from .client import TCPClient, handshaken, where
 from .options import context_for
 from .sessions import Resuming
+from .wrapping import PlainStream, start_tls, wrap_stream
+
+if TYPE_CHECKING:
+    from tornado.concurrent import Future
 
 __all__ = ["AsyncHTTPClient", "HTTPConnection"]
 
@@ -68,7 +72,7 @@ class HTTPConnection(simple_httpclient._HTTPConnection):
 
     async def run(self) -> None:
         """Connect, send the request and read the response."""
-        self.tcp_client = _Route(self.tcp_client, self.request)
+        self.tcp_client = _Route(self.tcp_client, self.request)  # type: ignore[assignment]  # all that Tornado asks of it
         if self.request.proxy_host:
             self.request = _WithoutProxy(self.request)  # type: ignore[assignment]  # as it is typed in Tornado
         try:
@@ -117,58 +121,86 @@ class _WithoutProxy(tornado.httpclient._RequestProxy):
         return None if name.startswith("proxy_") else super().__getattr__(name)
 
 
-class _Route(TCPClient):
-    """Connects for one request: directly, or through its proxy. It takes the place of *before*, and closes it."""
+class _Route:
+    """Connects for one request: directly, or through its proxy. It takes the place of *before*, and closes it.
+
+    All connections, the proxy's too, are those that *before* makes: an application's own may have a say in where they
+    go, or how they get there. If it is none of ours, it knows nothing about our contexts, so that TLS is seen to here.
+    """
 
     def __init__(self, before: tornado.tcpclient.TCPClient, request: Any) -> None:
-        sessions = before.sessions if isinstance(before, TCPClient) else common_sessions
-        super().__init__(before.resolver, sessions=sessions)
         self._before = before
+        # Tornado's own, which a WebSocket makes for itself, has no say in anything.
+        self._client = TCPClient(before.resolver) if type(before) is tornado.tcpclient.TCPClient else before
+        self._sessions = self._client.sessions if isinstance(self._client, TCPClient) else common_sessions
         self._request = request
 
     def close(self) -> None:
         self._before.close()
 
-    async def connect(self, host: str, port: int, *args: Any, **options: Any) -> IOStream:
+    async def connect(self, host: str, port: int, *, ssl_options: SSLContext | None = None, **options: Any) -> IOStream:
+        """As `TCPClient.connect`, with what Tornado tells it."""
         # Before 6.6, Tornado tells nobody here how long to wait.
         both = filter(None, (self._request.connect_timeout, self._request.request_timeout))
-        options["timeout"] = options.get("timeout") or min(both, default=None)
-        if not self._request.proxy_host:
-            return await super().connect(host, port, *args, **options)
-        timeout = options.pop("timeout")
+        timeout = options.get("timeout") or min(both, default=None)
+        if self._request.proxy_host:
+            options.pop("timeout", None)
+            try:
+                return await asyncio.wait_for(self._tunnel(host, port, ssl_options, options), timeout)
+            except asyncio.TimeoutError:
+                raise asyncio.TimeoutError(
+                    f"Timeout while connecting to {_where(host, port)} through {self._proxy}"
+                ) from None
+        began = asyncio.get_running_loop().time()
+        if isinstance(self._client, TCPClient):
+            options.update(ssl_options=ssl_options, timeout=timeout)
+            stream = await self._client.connect(host, port, **options)
+        else:
+            _check(ssl_options, host)
+            stream = await self._client.connect(host, port, ssl_options=None, **options)
+        # A subclass of ours has done TLS itself, unless it has not.
+        if ssl_options is None or (isinstance(self._client, TCPClient) and not _is_plain(stream)):
+            return stream
+        if timeout is not None:
+            timeout -= asyncio.get_running_loop().time() - began
         try:
-            return await asyncio.wait_for(self._tunnel(host, port, *args, **options), timeout)
-        except asyncio.TimeoutError:
+            return await handshaken(self._start_tls(stream, host, port, ssl_options), timeout)
+        except asyncio.TimeoutError as error:
             raise asyncio.TimeoutError(
-                f"Timeout while connecting to {_where(host, port)} through {self._proxy}"
+                str(error) or f"Timeout during TLS handshake with {_where(host, port)}"
             ) from None
 
     @property
     def _proxy(self) -> str:
         return f"the proxy {_where(self._request.proxy_host, self._request.proxy_port)}"
 
-    async def _tunnel(
-        self, host: str, port: int, *args: Any, ssl_options: SSLContext | None, **options: Any
-    ) -> IOStream:
+    async def _tunnel(self, host: str, port: int, ssl_options: SSLContext | None, options: dict[str, Any]) -> IOStream:
         request = self._request
         if not isinstance(request.proxy_port, int):
             raise ValueError(f"proxy_port is {request.proxy_port!r}: expected the port of {request.proxy_host}")
         if request.proxy_auth_mode not in (None, "basic"):
             raise ValueError(f"proxy_auth_mode is {request.proxy_auth_mode!r}: expected 'basic'")
-        stream = await super().connect(request.proxy_host, request.proxy_port, *args, **options)
+        _check(ssl_options, host)
+        stream = await self._client.connect(request.proxy_host, request.proxy_port, ssl_options=None, **options)
         try:
             await self._ask(stream, _where(host, port))
-            if ssl_options is None:
-                return stream
-            resuming = None if self.sessions is None else Resuming(self.sessions, port)
-            start_tls: Any = stream.start_tls
-            handshake = start_tls(False, ssl_options, server_hostname=host, watcher=resuming)
         except BaseException:
             stream.close()
             raise
-        # From here on there is another stream, which is closed if this fails or nobody waits for it any more.
-        wrapped: IOStream = await handshake
-        return wrapped
+        return stream if ssl_options is None else await handshaken(self._start_tls(stream, host, port, ssl_options))
+
+    def _start_tls(self, stream: IOStream, host: str, port: int, context: SSLContext) -> Future[SSLIOStream]:
+        """TLS on whatever stream the client has made. It is closed with the one that the Future is for."""
+        resuming = None if self._sessions is None else Resuming(self._sessions, port)
+        try:
+            if _is_plain(stream):
+                return start_tls(stream, False, context, host, watcher=resuming)
+            # What another one does with the bytes, or when it is closed, has to be done from now on as well.
+            size = stream.max_buffer_size
+            return wrap_stream(stream, context, False, host, watcher=resuming, max_buffer_size=size)
+        except BaseException:
+            stream.close()
+            raise
 
     async def _ask(self, stream: IOStream, target: str) -> None:
         request = self._request
@@ -190,6 +222,17 @@ class _Route(TCPClient):
             raise HTTPClientError(NO_RESPONSE, f"{failed}: its answer is no HTTP: {header[:64]!r}") from error
         if not 200 <= status.code < 300:
             raise HTTPClientError(NO_RESPONSE, f"{failed}: it answered {status.code} {status.reason}")
+
+
+def _check(ssl_options: Any, host: str) -> None:
+    """Raises what is wrong with these, before anything is connected."""
+    if ssl_options is not None:
+        context_for(ssl_options, server_side=False).connection(server_hostname=host)
+
+
+def _is_plain(stream: IOStream) -> bool:
+    """Whether there is a socket in it, and nothing between the two."""
+    return type(stream) is IOStream or isinstance(stream, PlainStream)
 
 
 def _where(host: str, port: int) -> str:

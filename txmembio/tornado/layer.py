@@ -72,7 +72,7 @@ class Pair:
         return wire
 
     def send(self, wire: bytes | memoryview) -> int:
-        """Writes wire; returns how much of it is gone. Until that is certain raises BlockingIOError, and is to be called
+        """Writes wire; returns how much of it is gone. Until that is certain raises BlockingIOError, to be called
         with the same again."""
         if self._sending is None:
             part = bytes(wire[: self._room()])

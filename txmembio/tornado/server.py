@@ -52,7 +52,7 @@ class Settings(TypedDict, total=False):
 
 class TCPServer(tornado.tcpserver.TCPServer):
     """Tornado's `TCPServer`. With `ssl_options`, `handle_stream` gets a `TLSStream`, whose handshake may still be under
-    way (`wait_for_handshake`); without, a stream whose `start_tls()` makes a `TLSStream`.
+    way (`wait_for_handshake`); without, a stream whose `start_tls()` makes a `TLSStream`, with the same settings.
 
     :param ssl_options: a `txmembio.SSLContext`; a dict (docs/tornado.md); or certificates that are read again when
         their files change: a `txmembio.pems.PEMFolder`, a `PEMPair`, or a `txmembio.reload.Reloader` of one. Those of a
@@ -171,7 +171,9 @@ class TCPServer(tornado.tcpserver.TCPServer):
         sizes: dict[str, Any] = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
         try:
             if self._context is None:
-                return PlainStream(connection, **sizes)
+                plain = _Stream(connection, **sizes)
+                plain.settings = {"handshake_timeout": self._handshake_timeout, "watcher": self._handshakes}
+                return plain
             stream = TLSStream(
                 connection,
                 ssl_options=self._context,
@@ -203,6 +205,17 @@ class HTTPServer(TCPServer, tornado.httpserver.HTTPServer):
         settings: Any = {key: kwargs.pop(key) for key in Settings.__annotations__ if key in kwargs}
         super().initialize(*args, **kwargs)
         self._settle(**settings)
+
+
+class _Stream(PlainStream):
+    """A connection that may become TLS, as those of the server do that begin with it."""
+
+    settings: Mapping[str, Any]
+
+    def start_tls(self, server_side: bool, *args: Any, **kwargs: Any) -> Any:
+        if server_side:
+            kwargs = {**self.settings, **kwargs}
+        return super().start_tls(server_side, *args, **kwargs)
 
 
 def _served(ssl_options: Any) -> tuple[SSLContext, Reloader | None]:

@@ -384,8 +384,8 @@ class TLSStream(SSLIOStream):
         self._read_buffer_size += length
         if connection.changed:
             self._look()
-            if self._ended and not length and connection.error is None and not self.closed():
-                self.close()
+        if self._ended and not length and connection.error is None and not self.closed():
+            self.close()
         if self._read_buffer_size > self.max_buffer_size:
             gen_log.error("Reached maximum read buffer size")
             full = StreamBufferFullError("Reached maximum read buffer size")
