@@ -142,6 +142,17 @@ def standard_library(peer: End) -> PythonContender:
     """The standard library's SSLObject and MemoryBIO."""
     import ssl
 
+    return _memory_bios(peer, ssl, "ssl", "stdlib ssl, SSLObject and MemoryBIO")
+
+
+def txmembio_ssl(peer: End) -> PythonContender:
+    """The same with those of txmembio.ssl."""
+    import txmembio.ssl
+
+    return _memory_bios(peer, txmembio.ssl, "txmembio-ssl", "txmembio.ssl, SSLObject and MemoryBIO")
+
+
+def _memory_bios(peer: End, ssl: Any, key: str, name: str) -> PythonContender:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -158,9 +169,10 @@ def standard_library(peer: End) -> PythonContender:
             return outgoing.read(), False
         return outgoing.read(), True
 
-    def encrypt(data: bytes) -> bytes:
+    def encrypt(data: bytes) -> Result:
         tls.write(data)
-        return outgoing.read()
+        wire: bytes = outgoing.read()
+        return wire
 
     def decrypt(wire: bytes) -> Result:
         pieces = []
@@ -172,7 +184,7 @@ def standard_library(peer: End) -> PythonContender:
             return pieces
 
     _shake_hands(peer, step)
-    return PythonContender("ssl", "stdlib ssl, SSLObject and MemoryBIO", ssl.OPENSSL_VERSION, encrypt, decrypt, peer)
+    return PythonContender(key, name, ssl.OPENSSL_VERSION, encrypt, decrypt, peer)
 
 
 def pyopenssl_as_twisted(peer: End) -> PythonContender:
@@ -238,6 +250,7 @@ def pyopenssl_as_twisted(peer: End) -> PythonContender:
 PYTHON_CONTENDERS: dict[str, Callable[[End], PythonContender]] = {
     "txmembio": txmembio_one_call,
     "txmembio-two": txmembio_two_calls,
+    "txmembio-ssl": txmembio_ssl,
     "pyopenssl": pyopenssl_as_twisted,
     "ssl": standard_library,
 }

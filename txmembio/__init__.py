@@ -54,8 +54,9 @@ if TYPE_CHECKING:
         SSLZeroReturnError,
         UnavailableError,
     )
+    from txmembio.memorybio import MemoryBIO
     from txmembio.session import SSLSession
-    from txmembio.sslobject import MemoryBIO, SSLObject
+    from txmembio.sslobject import SSLObject
     from txmembio.switch import install
 
 __all__ = [
@@ -105,8 +106,9 @@ _MODULES = {
     "context": ("SSLContext", "create_default_context"),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "session": ("SSLSession",),
+    "memorybio": ("MemoryBIO",),
     # Importing it also gives SSLContext.wrap_bio() what it makes.
-    "sslobject": ("MemoryBIO", "SSLObject"),
+    "sslobject": ("SSLObject",),
     "switch": ("install",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
 from txmembio._openssl.lib import NULL, copied, ffi, lib
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Certificate", "Password", "PrivateKey"]
 
@@ -135,7 +138,7 @@ class Certificate:
         self._x509 = ffi.gc(x509, lib.X509_free)
 
     @classmethod
-    def from_der(cls, data: bytes) -> Certificate:
+    def from_der(cls, data: bytes) -> Self:
         """One certificate from its DER. Raises SSLError where it is none, or where bytes follow it."""
         lib.txm_errors_clear()
         start = ffi.from_buffer("unsigned char[]", data)

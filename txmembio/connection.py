@@ -94,6 +94,7 @@ class Connection(Facts):
         "changed",
         "closed",
         "error",
+        "message_error",
         "owner",
         "peer_closed",
         "plaintext_held",
@@ -128,7 +129,7 @@ class Connection(Facts):
         """Called by the context, which has checked the arguments."""
         trim_scratch()
         lib.txm_errors_clear()
-        made = lib.txm_connection_new(context._ctx, server_side)
+        made = lib.txm_connection_new(context._native, server_side)
         if made == NULL:
             raise errors.queued("making a connection")
         # 15 KB is what an SSL* takes on OpenSSL 3.0: a hint for the garbage collector of PyPy.
@@ -146,7 +147,7 @@ class Connection(Facts):
         self.server_side = server_side
         self.server_hostname = server_hostname.given if server_hostname is not None else None
         self.changed = self.handshake_complete = self.peer_closed = self.closed = False
-        self.error = self.callback_error = self.owner = None
+        self.error = self.callback_error = self.message_error = self.owner = None
         self.plaintext_pending = 0
         self.plaintext_held = False
         self._take_callbacks(context)
@@ -156,6 +157,7 @@ class Connection(Facts):
             self.set_session(session)
 
     callback_error: BaseException | None
+    message_error: Exception | None
     owner: Any
     """Whoever stands for this connection towards callbacks; None for the connection itself."""
 
@@ -197,7 +199,9 @@ class Connection(Facts):
         with Inside(self._c):
             lib.txm_errors_clear()
             identity = context._identity
-            if not lib.txm_connection_switch(self._c, context._ctx, context._groups or NULL, identity, len(identity)):
+            if not lib.txm_connection_switch(
+                self._c, context._native, context._groups or NULL, identity, len(identity)
+            ):
                 raise errors.queued("switching to another context")
             self._context = context
             self._take_callbacks(context)
@@ -237,7 +241,8 @@ class Connection(Facts):
                 raise ValueError(f"the session was made with a server whose certificate is not for {name.given!r}")
         length = ffi.new("unsigned int *")
         rules = lib.SSL_SESSION_get0_id_context(session._session, length)
-        if copied(rules, length[0]) != self._context._identity:  # OpenSSL would fail the handshake instead
+        expected = self._context._identity if self._context._psk_client is None else b""
+        if copied(rules, length[0]) != expected:  # OpenSSL would fail the handshake instead
             return
         # A copy: OpenSSL changes a session when tickets arrive, and the caller's may be offered elsewhere too.
         copy = lib.SSL_SESSION_dup(session._session)
@@ -745,3 +750,23 @@ class Connection(Facts):
     def on_keylog(self, line: bytes) -> None:
         """One line for the key log."""
         self._context._on_keylog(line)
+
+    def on_message(self, sent: bool, version: int, content_type: int, data: bytes) -> None:
+        """One message of the protocol, for the context's message callback. It cannot refuse: an exception is raised
+        when the step is done."""
+        try:
+            self._context._on_message(
+                self.owner() if self.owner is not None else self, sent, version, content_type, data
+            )
+        except Exception as problem:
+            if self.owner is None:
+                raise
+            self.message_error = problem
+
+    def on_psk_client(self, hint: bytes | None) -> tuple[bytes, bytes]:
+        """The client's identity and pre-shared key."""
+        return self._context._on_psk_client(hint)
+
+    def on_psk_server(self, identity: bytes | None) -> bytes:
+        """The pre-shared key for a client's identity."""
+        return self._context._on_psk_server(identity)

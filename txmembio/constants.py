@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 from txmembio._openssl.lib import ffi, lib
+from txmembio.asn1 import ASN1Object
 
 OPENSSL_VERSION: str = ffi.string(lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
 """The OpenSSL that is running, in its own words: "OpenSSL 3.0.19 27 Jan 2026"."""
@@ -18,6 +19,12 @@ OPENSSL_VERSION_NUMBER: int = lib.OpenSSL_version_num()
 
 OPENSSL_BUILD_VERSION_NUMBER: int = lib.OPENSSL_VERSION_NUMBER
 """The OpenSSL whose headers this was compiled with."""
+
+HAS_SSLv3: bool = bool(lib.TXM_HAS_SSLv3)
+HAS_TLSv1: bool = bool(lib.TXM_HAS_TLSv1)
+HAS_TLSv1_1: bool = bool(lib.TXM_HAS_TLSv1_1)
+HAS_PSK: bool = bool(lib.TXM_HAS_PSK)
+"""What a build of OpenSSL can leave out, under the standard library's names."""
 
 has_handshake_rtt: bool = bool(lib.TXM_HAS_HANDSHAKE_RTT)
 """Connection.handshake_rtt() works (OpenSSL 3.2)."""
@@ -35,7 +42,7 @@ class TLSVersion(enum.IntEnum):
     MAXIMUM_SUPPORTED = -1
 
 
-class SSLMethod(enum.IntEnum):
+class _SSLMethod(enum.IntEnum):
     """What a context is for. PROTOCOL_TLS can be either side."""
 
     PROTOCOL_TLS = 2
@@ -46,12 +53,19 @@ class SSLMethod(enum.IntEnum):
     PROTOCOL_TLS_SERVER = 17
 
 
+SSLMethod = _SSLMethod
+"""The standard library has a name for it that looks private, and shows it in every repr()."""
+
 PROTOCOL_TLS = SSLMethod.PROTOCOL_TLS
 PROTOCOL_TLSv1 = SSLMethod.PROTOCOL_TLSv1
 PROTOCOL_TLSv1_1 = SSLMethod.PROTOCOL_TLSv1_1
 PROTOCOL_TLSv1_2 = SSLMethod.PROTOCOL_TLSv1_2
 PROTOCOL_TLS_CLIENT = SSLMethod.PROTOCOL_TLS_CLIENT
 PROTOCOL_TLS_SERVER = SSLMethod.PROTOCOL_TLS_SERVER
+
+
+# Until Python 3.5 the name of PROTOCOL_TLS; an attribute and no member, as in the standard library.
+setattr(SSLMethod, "PROTOCOL_SSLv23", SSLMethod.PROTOCOL_TLS)  # noqa: B010  (mypy knows only members)
 
 
 class VerifyMode(enum.IntEnum):
@@ -79,40 +93,46 @@ class VerifyFlags(enum.IntFlag):
     VERIFY_X509_PARTIAL_CHAIN = lib.X509_V_FLAG_PARTIAL_CHAIN
 
 
+HOSTFLAG_ALWAYS_CHECK_SUBJECT: int = lib.X509_CHECK_FLAG_ALWAYS_CHECK_SUBJECT
+HOSTFLAG_MULTI_LABEL_WILDCARDS: int = lib.X509_CHECK_FLAG_MULTI_LABEL_WILDCARDS
+HOSTFLAG_NEVER_CHECK_SUBJECT: int = lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+HOSTFLAG_NO_PARTIAL_WILDCARDS: int = lib.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+HOSTFLAG_NO_WILDCARDS: int = lib.X509_CHECK_FLAG_NO_WILDCARDS
+HOSTFLAG_SINGLE_LABEL_SUBDOMAINS: int = lib.X509_CHECK_FLAG_SINGLE_LABEL_SUBDOMAINS
+"""How names are compared (X509_check_host(3))."""
+
+
 class Options(enum.IntFlag):
     """Behaviour of a context (SSL_CTX_set_options(3)). Values are OpenSSL's own and may differ between versions."""
 
-    # Without what would turn off a countermeasure against BEAST (CVE-2011-3389), as in the standard library.
-    OP_ALL = lib.SSL_OP_ALL & ~lib.SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS
+    # By value, as the standard library sorts them.
     OP_NO_SSLv2 = lib.SSL_OP_NO_SSLv2
-    OP_NO_SSLv3 = lib.SSL_OP_NO_SSLv3
-    OP_NO_TLSv1 = lib.SSL_OP_NO_TLSv1
-    OP_NO_TLSv1_1 = lib.SSL_OP_NO_TLSv1_1
-    OP_NO_TLSv1_2 = lib.SSL_OP_NO_TLSv1_2
-    OP_NO_TLSv1_3 = lib.SSL_OP_NO_TLSv1_3
-    OP_CIPHER_SERVER_PREFERENCE = lib.SSL_OP_CIPHER_SERVER_PREFERENCE
-    OP_PRIORITIZE_CHACHA = lib.SSL_OP_PRIORITIZE_CHACHA
     OP_SINGLE_DH_USE = lib.SSL_OP_SINGLE_DH_USE
     OP_SINGLE_ECDH_USE = lib.SSL_OP_SINGLE_ECDH_USE
-    OP_NO_TICKET = lib.SSL_OP_NO_TICKET
-    OP_NO_COMPRESSION = lib.SSL_OP_NO_COMPRESSION
-    OP_NO_RENEGOTIATION = lib.SSL_OP_NO_RENEGOTIATION
-    OP_ENABLE_MIDDLEBOX_COMPAT = lib.SSL_OP_ENABLE_MIDDLEBOX_COMPAT
-    OP_IGNORE_UNEXPECTED_EOF = lib.SSL_OP_IGNORE_UNEXPECTED_EOF
     OP_LEGACY_SERVER_CONNECT = lib.SSL_OP_LEGACY_SERVER_CONNECT
     OP_ENABLE_KTLS = lib.SSL_OP_ENABLE_KTLS
+    OP_IGNORE_UNEXPECTED_EOF = lib.SSL_OP_IGNORE_UNEXPECTED_EOF
+    OP_NO_TICKET = lib.SSL_OP_NO_TICKET
+    OP_NO_COMPRESSION = lib.SSL_OP_NO_COMPRESSION
+    OP_ENABLE_MIDDLEBOX_COMPAT = lib.SSL_OP_ENABLE_MIDDLEBOX_COMPAT
+    OP_PRIORITIZE_CHACHA = lib.SSL_OP_PRIORITIZE_CHACHA
+    OP_CIPHER_SERVER_PREFERENCE = lib.SSL_OP_CIPHER_SERVER_PREFERENCE
+    OP_NO_SSLv3 = lib.SSL_OP_NO_SSLv3
+    OP_NO_TLSv1 = lib.SSL_OP_NO_TLSv1
+    OP_NO_TLSv1_2 = lib.SSL_OP_NO_TLSv1_2
+    OP_NO_TLSv1_1 = lib.SSL_OP_NO_TLSv1_1
+    OP_NO_TLSv1_3 = lib.SSL_OP_NO_TLSv1_3
+    OP_NO_RENEGOTIATION = lib.SSL_OP_NO_RENEGOTIATION
+    # Without what would turn off a countermeasure against BEAST (CVE-2011-3389), as in the standard library.
+    OP_ALL = lib.SSL_OP_ALL & ~lib.SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS
 
 
-class Purpose(enum.Enum):
-    """What the peer is to prove with its certificate: SERVER_AUTH makes a client's context, CLIENT_AUTH a server's."""
+class Purpose(ASN1Object, enum.Enum):
+    """What the peer is to prove with its certificate: SERVER_AUTH makes a client's context, CLIENT_AUTH a server's.
+    ``oid`` is the extended key usage, dotted (RFC 5280 section 4.2.1.12)."""
 
     SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
     CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
-
-    @property
-    def oid(self) -> str:
-        """The extended key usage, dotted (RFC 5280 section 4.2.1.12)."""
-        return self.value
 
 
 class SSLErrorNumber(enum.IntEnum):

@@ -2,67 +2,42 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from txmembio import ciphers, errors, trust
+from txmembio import ciphers, errors
 from txmembio._openssl.lib import NULL, ffi, lib
-from txmembio.certificates import Certificate, Password, PrivateKey
 from txmembio.connection import Connection
 from txmembio.constants import (
-    CERT_NONE,
-    CERT_OPTIONAL,
-    CERT_REQUIRED,
-    PROTOCOL_TLS,
+    HAS_PSK,
     PROTOCOL_TLS_CLIENT,
     PROTOCOL_TLS_SERVER,
     Options,
     Purpose,
-    SSLMethod,
-    TLSVersion,
     VerifyFlags,
-    VerifyMode,
 )
+from txmembio.context_base import c_words
+from txmembio.context_certificates import CertificateContext
 from txmembio.keylog import KeyLog, key_log
-from txmembio.loading import Path, cadata_bytes, pem_certificates, pem_key, read_file, trusted_in
+from txmembio.loading import Path
+from txmembio.messages import MessageCallback, described
 from txmembio.names import ServerName
 from txmembio.session import SSLSession
 
 if TYPE_CHECKING:
-    from txmembio.sslobject import MemoryBIO, SSLObject
+    from txmembio.memorybio import MemoryBIO
+    from txmembio.sslobject import SSLObject
 
 __all__ = ["SSLContext", "create_default_context", "require_context"]
 
-SNICallback = Callable[[Any, str | None, "SSLContext"], int | None]
-ALPNCallback = Callable[[list[str]], str | None]
-VerifyCallback = Callable[[Certificate, int, int], bool]
-
-# What the standard library enables in a context that nobody has configured: its --with-ssl-default-suites=python.
-_STDLIB_CIPHERS = b"@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
-
-_ONE_VERSION = {
-    SSLMethod.PROTOCOL_TLSv1: TLSVersion.TLSv1,
-    SSLMethod.PROTOCOL_TLSv1_1: TLSVersion.TLSv1_1,
-    SSLMethod.PROTOCOL_TLSv1_2: TLSVersion.TLSv1_2,
-}
-"""The protocols that stand for one version alone."""
-
-_STDLIB_OPTIONS = (
-    Options.OP_ALL
-    | Options.OP_NO_SSLv2
-    | Options.OP_NO_SSLv3
-    | Options.OP_NO_COMPRESSION
-    | Options.OP_CIPHER_SERVER_PREFERENCE
-    | Options.OP_SINGLE_DH_USE
-    | Options.OP_SINGLE_ECDH_USE
-    | Options.OP_ENABLE_MIDDLEBOX_COMPAT
-)
-
+SNICallback = Callable[[Any, "str | None", "SSLContext"], "int | None"]
+ALPNCallback = Callable[[list[str]], "str | None"]
+PSKClientCallback = Callable[["str | None"], "tuple[str | None, bytes]"]
+PSKServerCallback = Callable[["str | None"], bytes]
 
 MAX_ALPN_LIST = 65533
 """Bytes of an ALPN list in wire format: what a two-byte length in a two-byte extension leaves (RFC 7301 section
@@ -82,24 +57,6 @@ def require_context(value: object, what: str) -> SSLContext:
             " expected a txmembio.SSLContext (txmembio.create_default_context() takes the same arguments)"
         )
     raise TypeError(f"{what} is {value!r} ({name}), expected a txmembio.SSLContext")
-
-
-def _flags(value: int, what: str, ctype: str) -> int:
-    """`value` if it fits C's type. Raises TypeError for what is no integer, OverflowError for one that does not fit."""
-    number = index(value)
-    most = (1 << 8 * ffi.sizeof(ctype)) - 1
-    if not 0 <= number <= most:
-        raise OverflowError(f"{what} is {number:#x}, expected 0 to {most:#x}")
-    return number
-
-
-def _words(value: str, what: str) -> bytes:
-    """`value` as C takes it. Raises TypeError for anything but text, ValueError for NUL in it, where C would stop."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be str, not {type(value).__name__}")
-    if "\0" in value:
-        raise ValueError(f"{what} {value!r}: embedded null character")
-    return value.encode()
 
 
 def alpn_wire(protocols: Sequence[str | bytes]) -> bytes:
@@ -122,7 +79,14 @@ def alpn_wire(protocols: Sequence[str | bytes]) -> bytes:
     return bytes(wire)
 
 
-class SSLContext:
+def _check_psk(callback: object) -> None:
+    if not HAS_PSK:
+        raise NotImplementedError("TLS-PSK is not supported by your OpenSSL version.")
+    if callback is not None and not callable(callback):
+        raise TypeError("not a callable object")
+
+
+class SSLContext(CertificateContext):
     """Certificates, trust and rules of many connections. A new one has exactly the standard library's defaults;
     :func:`create_default_context` makes a safe one.
 
@@ -131,76 +95,17 @@ class SSLContext:
 
     sslobject_class: ClassVar[type[SSLObject]]
     """What wrap_bio() makes."""
-    _ctx: Any  # the SSL_CTX *
-    _protocol: SSLMethod
-    _wants: int  # TXM_WANTS_ bits, but for ALPN
-    _alpn: Any  # a callback, or protocols in wire format in C's memory, or None
-    _alpn_protocols: list[str]
-    _groups: bytes | None
-    _sni_callback: SNICallback | None
-    _verify_callback: VerifyCallback | None
-    _keylog: KeyLog | None
-    _host_flags: int
-    _check_hostname: bool
-    _verify_mode: VerifyMode
-    _post_handshake_auth: bool
-    _session_id_context: bytes | None
-    _trusted: Any  # a digest of all that was trusted
-    _settled: bool  # the session-id context is up to date
-    _identity: bytes  # it, once it is settled
-
-    def __new__(cls, protocol: int | None = None, *args: object, **kwargs: object) -> SSLContext:
-        """`protocol` is one of the PROTOCOL_ constants, PROTOCOL_TLS when left out. Raises ValueError for another."""
-        self = super().__new__(cls)
-        protocol = PROTOCOL_TLS if protocol is None else protocol
-        try:
-            self._protocol = SSLMethod(index(protocol))
-        except ValueError:
-            raise ValueError(f"invalid or unsupported protocol version: {protocol!r}") from None
-        method = {PROTOCOL_TLS_CLIENT: lib.TLS_client_method, PROTOCOL_TLS_SERVER: lib.TLS_server_method}
-        lib.txm_errors_clear()
-        ctx = lib.SSL_CTX_new(method.get(self.protocol, lib.TLS_method)())
-        if ctx == NULL:
-            raise errors.queued("making a context")
-        self._ctx = ffi.gc(ctx, lib.SSL_CTX_free)
-        lib.txm_context_prepare(ctx)
-        self._wants = 0
-        self._alpn = self._groups = self._sni_callback = self._verify_callback = self._keylog = None
-        self._alpn_protocols = []
-        self._host_flags = lib.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
-        self._verify_mode = CERT_NONE
-        self._check_hostname = self._post_handshake_auth = self._settled = False
-        self._session_id_context = None
-        self._trusted = hashlib.sha256()
-        self._start_like_the_standard_library()
-        return self
-
-    @property
-    def protocol(self) -> SSLMethod:
-        """What it was made for."""
-        return self._protocol
-
-    def __init__(self, protocol: int | None = None) -> None:
-        """As for the standard library's, all happens in ``__new__``, so that subclasses need not call this."""
-
-    def _start_like_the_standard_library(self) -> None:
-        self.options = _STDLIB_OPTIONS
-        self.verify_flags |= VerifyFlags.VERIFY_X509_TRUSTED_FIRST
-        fixed = _ONE_VERSION.get(self.protocol)
-        if fixed is not None:
-            lib.SSL_CTX_set_min_proto_version(self._ctx, fixed)
-            lib.SSL_CTX_set_max_proto_version(self._ctx, fixed)
-        elif self._policy_minimum() < TLSVersion.TLSv1_2:
-            lib.SSL_CTX_set_min_proto_version(self._ctx, TLSVersion.TLSv1_2)
-        if not lib.SSL_CTX_set_cipher_list(self._ctx, _STDLIB_CIPHERS):
-            raise errors.queued("the default cipher list")
-        lib.SSL_CTX_set_dh_auto(self._ctx, 1)
-        if self.protocol == PROTOCOL_TLS_CLIENT:
-            self.check_hostname = True
-
-    def _policy_minimum(self) -> int:
-        """The lowest version that openssl.cnf allows, 0 where it says nothing."""
-        return int(lib.SSL_CTX_get_min_proto_version(self._ctx))
+    sslsocket_class: ClassVar[Any] = None
+    """What wrap_socket() makes; ``import txmembio.ssl`` sets it, since nothing here knows sockets."""
+    _alpn: Any = None  # a callback, or protocols in wire format in C's memory, or None
+    _alpn_protocols: tuple[str, ...] = ()
+    _sni_callback: SNICallback | None = None
+    _keylog: KeyLog | None = None
+    _message_callback: MessageCallback | None = None
+    _psk_client: PSKClientCallback | None = None
+    _psk_server: PSKServerCallback | None = None
+    _session_id_context: bytes | None = None
+    _identity: bytes  # the session-id context, once it is settled
 
     # --- connections ---
 
@@ -219,12 +124,16 @@ class SSLContext:
         self._check_side(server_side, server_hostname, session)
         self._settle()
         name = None if server_hostname is None else ServerName(server_hostname)
-        return Connection(self, bool(server_side), name, session)
+        connection = Connection(self, bool(server_side), name, session)
+        if self._psk_client is not None and not server_side:
+            # OpenSSL makes a session of the key, without a session-id context, and refuses it where there is one.
+            lib.SSL_set_session_id_context(connection._ssl, b"", 0)
+        return connection
 
     def _check_side(self, server_side: bool, server_hostname: object, session: object) -> None:
-        if server_side and self.protocol == PROTOCOL_TLS_CLIENT:
+        if server_side and self._protocol == PROTOCOL_TLS_CLIENT:
             raise errors.make(errors.SSLError, 1, "Cannot create a server socket with a PROTOCOL_TLS_CLIENT context")
-        if not server_side and self.protocol == PROTOCOL_TLS_SERVER:
+        if not server_side and self._protocol == PROTOCOL_TLS_SERVER:
             raise errors.make(errors.SSLError, 1, "Cannot create a client socket with a PROTOCOL_TLS_SERVER context")
         if server_side and server_hostname is not None:
             raise ValueError("server_hostname can only be specified in client mode")
@@ -250,6 +159,29 @@ class SSLContext:
             incoming, outgoing, server_side=server_side, server_hostname=server_hostname, session=session, context=self
         )
 
+    def wrap_socket(
+        self,
+        sock: Any,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: SSLSession | None = None,
+    ) -> Any:
+        """An SSLSocket that takes over a ``socket.socket``, as in the standard library. Raises RuntimeError where
+        nobody has imported ``txmembio.ssl``, which has that class."""
+        if self.sslsocket_class is None:
+            raise RuntimeError("wrap_socket() needs `import txmembio.ssl`: the core of txmembio knows no sockets")
+        return self.sslsocket_class._create(
+            sock=sock,
+            server_side=server_side,
+            do_handshake_on_connect=do_handshake_on_connect,
+            suppress_ragged_eofs=suppress_ragged_eofs,
+            server_hostname=server_hostname,
+            context=self,
+            session=session,
+        )
+
     def _settle(self) -> None:
         """Before a connection takes the context: the session-id context follows from who may authenticate how, so that
         sessions can be resumed in every process with this configuration, and never under another one."""
@@ -259,7 +191,7 @@ class SSLContext:
         if identity is None:
             identity = hashlib.sha256(self._rules().encode() + self._trusted.digest()).digest()
         self._identity = identity
-        if not lib.SSL_CTX_set_session_id_context(self._ctx, identity, len(identity)):
+        if not lib.SSL_CTX_set_session_id_context(self._native, identity, len(identity)):
             raise errors.queued(f"setting the session-id context {identity!r}")
         self._settled = True
 
@@ -270,7 +202,7 @@ class SSLContext:
             int(self._verify_mode),
             self._post_handshake_auth,
             int(self.verify_flags),
-            lib.SSL_CTX_get_verify_depth(self._ctx),
+            lib.SSL_CTX_get_verify_depth(self._native),
             self._check_hostname and self._host_flags,
             callback and (getattr(callback, "__module__", ""), getattr(callback, "__qualname__", "")),
         )
@@ -292,399 +224,15 @@ class SSLContext:
         self._session_id_context = value
         self._settled = False
 
-    # --- our certificate ---
-
-    def load_cert_chain(self, certfile: Path, keyfile: Path | None = None, password: Password | None = None) -> None:
-        """Our certificate, the chain behind it, and its key, from PEM files; the key from `certfile` if `keyfile` is
-        left out. May be called once for each kind of key, and again to replace one; connections that exist keep theirs.
-
-        Raises OSError for a file that cannot be read, SSLError for one that holds something else or a key that does not
-        belong to the certificate, whatever a password callback raises. A failed call leaves the context as it was.
-        """
-        if certfile is None:
-            raise TypeError("certfile should be a valid filesystem path")
-        where = os.fsdecode(certfile)
-        data = read_file(certfile, "certfile")
-        key_where = where if keyfile is None else os.fsdecode(keyfile)
-        key_data = data if keyfile is None else read_file(keyfile, "keyfile")
-        self._use(pem_certificates(data, repr(where)), pem_key(key_data, password, repr(key_where)), where, key_where)
-
-    def use_cert_chain(
-        self, certificate: bytes, private_key: bytes | None = None, password: Password | None = None
-    ) -> None:
-        """The same from bytes: PEM, where the chain follows the certificate and the key may stand beside it, or DER,
-        one certificate and one key (PKCS #8 or its kind's older form)."""
-        if b"-----BEGIN" in certificate:
-            chain = pem_certificates(certificate, "certificate")
-        else:
-            chain = [Certificate.from_der(certificate)]
-        keys = certificate if private_key is None else private_key
-        if b"-----BEGIN" in keys:
-            key = pem_key(keys, password, "private_key")
-        elif private_key is not None:
-            key = PrivateKey.from_der(private_key)
-        else:
-            raise errors.make(errors.SSLError, 1, "private_key is missing: a certificate in DER has none beside it")
-        self._use(chain, key, "certificate", "private_key")
-
-    def _use(self, chain: list[Certificate], key: PrivateKey, where: str, key_where: str) -> None:
-        leaf = chain[0]
-        lib.txm_errors_clear()
-        if not lib.X509_check_private_key(leaf._x509, key._pkey):
-            raise errors.queued(
-                f"the private key of {key_where!r} does not belong to the certificate of {where!r} ({leaf!r})"
-            )
-        # OpenSSL looks at one certificate at a time and may refuse the last (for a weak key, say): so all of them go
-        # into a context that nobody uses first.
-        trial = ffi.gc(lib.SSL_CTX_new(lib.TLS_method()), lib.SSL_CTX_free)
-        if trial == NULL:
-            raise errors.queued("making a context")
-        lib.SSL_CTX_set_security_level(trial, self.security_level)
-        for ctx in (trial, self._ctx):
-            if not lib.SSL_CTX_use_certificate(ctx, leaf._x509):
-                raise errors.queued(f"using the certificate of {where!r} ({leaf!r})")
-            if not lib.SSL_CTX_use_PrivateKey(ctx, key._pkey):
-                raise errors.queued(f"using the private key of {key_where!r}")
-            lib.SSL_CTX_clear_chain_certs(ctx)
-            for certificate in chain[1:]:
-                if not lib.SSL_CTX_add1_chain_cert(ctx, certificate._x509):
-                    raise errors.queued(f"using the chain of {where!r} ({certificate!r})")
-
-    @property
-    def certificate(self) -> Certificate | None:
-        """Our own certificate, the last one set; None while there is none."""
-        x509 = lib.SSL_CTX_get0_certificate(self._ctx)
-        return Certificate(x509) if x509 != NULL and lib.X509_up_ref(x509) else None
-
-    # --- whom we trust ---
-
-    def load_verify_locations(
-        self, cafile: Path | None = None, capath: Path | None = None, cadata: str | bytes | None = None
-    ) -> None:
-        """Certificates (and revocation lists) to trust: a PEM file, a folder as ``openssl rehash`` makes it, text in
-        PEM or bytes in DER or PEM. Raises TypeError if all are left out, OSError for a path that cannot be read,
-        SSLError for contents that are none."""
-        if cafile is None and capath is None and cadata is None:
-            raise TypeError("cafile, capath and cadata cannot be all omitted")
-        if cadata is not None:
-            self._trust(cadata_bytes(cadata), "cadata")
-        if cafile is not None:
-            where = os.fsdecode(cafile)
-            self._trust(read_file(cafile, "cafile"), f"cafile {where!r}")
-        if capath is not None:
-            folder = os.fsencode(capath)
-            if not os.path.isdir(folder):
-                number = errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT
-                raise OSError(number, f"capath: {os.strerror(number)}", os.fsdecode(folder))
-            self._settled = False
-            self._trusted.update(folder)
-            lib.txm_errors_clear()
-            if not lib.SSL_CTX_load_verify_dir(self._ctx, folder):
-                raise errors.queued(f"capath {os.fsdecode(folder)!r}")
-
-    def _trust(self, data: bytes, what: str) -> None:
-        store = lib.SSL_CTX_get_cert_store(self._ctx)
-        lib.txm_errors_clear()
-        certificates, crls = trusted_in(data, what)
-        for certificate in certificates:
-            if not lib.X509_STORE_add_cert(store, certificate._x509):
-                raise errors.queued(f"{what}: {certificate!r}")
-        for crl in crls:
-            if not lib.X509_STORE_add_crl(store, crl):
-                raise errors.queued(f"{what}: a certificate revocation list")
-        self._trusted.update(data)
-        self._settled = False
-
-    def load_default_certs(self, purpose: Purpose = Purpose.SERVER_AUTH) -> None:
-        """Trusts what the platform trusts; ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured. Raises TypeError for
-        anything but a purpose, SSLError where OpenSSL fails."""
-        if not hasattr(purpose, "oid"):
-            raise TypeError(f"purpose is {purpose!r}, expected a member of txmembio.Purpose")
-        trust.load_platform_roots(self._ctx)
-        self._trusted.update(b"platform")
-        self._settled = False
-
-    def set_default_verify_paths(self) -> None:
-        """Trusts what OpenSSL finds in its own default places, and nothing else."""
-        if not lib.SSL_CTX_set_default_verify_paths(self._ctx):
-            raise errors.queued("setting the default verify paths")
-        self._trusted.update(b"default paths")
-        self._settled = False
-
-    def add_client_ca_names(self, cadata: str | bytes) -> None:
-        """Names that a server sends along when it asks for a client certificate, to help the client choose one
-        (RFC 8446 section 4.2.4): the subjects of these certificates."""
-        for certificate in trusted_in(cadata_bytes(cadata), "cadata")[0]:
-            if not lib.SSL_CTX_add_client_CA(self._ctx, certificate._x509):
-                raise errors.queued(f"naming {certificate!r} to clients")
-
-    def get_ca_certs(self, binary_form: bool = False) -> list[Any]:
-        """The trusted certificates that are CAs, as dicts or DER. Those of a folder appear once they have been used."""
-        found = [certificate for certificate in self._stored() if certificate.is_ca]
-        return [certificate.der if binary_form else certificate.as_dict() for certificate in found]
-
-    def cert_store_stats(self) -> dict[str, int]:
-        """How many certificates ("x509"), CAs among them ("x509_ca") and revocation lists ("crl") are loaded."""
-        certificates = self._stored()
-        cas = sum(certificate.is_ca for certificate in certificates)
-        return {"x509": len(certificates), "crl": self._objects(lib.X509_LU_CRL), "x509_ca": cas}
-
-    def _objects(self, kind: int) -> int:
-        store = lib.SSL_CTX_get_cert_store(self._ctx)
-        lib.X509_STORE_lock(store)
-        try:
-            stack = lib.X509_STORE_get0_objects(store)
-            found = [
-                ffi.cast("X509_OBJECT *", lib.OPENSSL_sk_value(stack, at)) for at in range(lib.OPENSSL_sk_num(stack))
-            ]
-            return sum(lib.X509_OBJECT_get_type(entry) == kind for entry in found)
-        finally:
-            lib.X509_STORE_unlock(store)
-
-    def _stored(self) -> list[Certificate]:
-        store = lib.SSL_CTX_get_cert_store(self._ctx)
-        out = []
-        lib.X509_STORE_lock(store)
-        try:
-            stack = lib.X509_STORE_get0_objects(store)
-            for at in range(lib.OPENSSL_sk_num(stack)):
-                x509 = lib.X509_OBJECT_get0_X509(ffi.cast("X509_OBJECT *", lib.OPENSSL_sk_value(stack, at)))
-                if x509 != NULL and lib.X509_up_ref(x509):
-                    out.append(Certificate(x509))
-        finally:
-            lib.X509_STORE_unlock(store)
-        return out
-
-    @property
-    def verify_mode(self) -> VerifyMode:
-        """Whether the peer must show a certificate, may, or is not asked. Raises ValueError where CERT_NONE would leave
-        check_hostname without anything to check."""
-        return self._verify_mode
-
-    @verify_mode.setter
-    def verify_mode(self, value: int) -> None:
-        try:
-            mode = VerifyMode(index(value))
-        except ValueError:
-            raise ValueError(f"invalid value for verify_mode: {value!r}") from None
-        if mode == CERT_NONE and self._check_hostname:
-            raise ValueError("Cannot set verify_mode to CERT_NONE when check_hostname is enabled.")
-        self._verify_mode = mode
-        self._set_verify()
-
-    def _set_verify(self) -> None:
-        bits = {
-            CERT_NONE: lib.SSL_VERIFY_NONE,
-            CERT_OPTIONAL: lib.SSL_VERIFY_PEER,
-            CERT_REQUIRED: lib.SSL_VERIFY_PEER | lib.SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-        }[self._verify_mode]
-        if self._post_handshake_auth and bits and self.protocol != PROTOCOL_TLS_CLIENT:
-            bits |= lib.SSL_VERIFY_POST_HANDSHAKE
-        lib.txm_verify_set(self._ctx, bits)
-        self._settled = False
-
-    @property
-    def check_hostname(self) -> bool:
-        """Whether the peer's certificate must be for server_hostname. Turning it on turns CERT_NONE into
-        CERT_REQUIRED."""
-        return self._check_hostname
-
-    @check_hostname.setter
-    def check_hostname(self, value: object) -> None:
-        self._check_hostname = bool(value)
-        self._settled = False
-        if self._check_hostname and self._verify_mode == CERT_NONE:
-            self.verify_mode = CERT_REQUIRED
-
-    @property
-    def hostname_checks_common_name(self) -> bool:
-        """Whether the subject's common name counts where a certificate has no subjectAltName (RFC 9525 says it must
-        not)."""
-        return not self._host_flags & lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
-
-    @hostname_checks_common_name.setter
-    def hostname_checks_common_name(self, value: bool) -> None:
-        self._settled = False
-        if value:
-            self._host_flags &= ~lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
-        else:
-            self._host_flags |= lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
-
-    @property
-    def verify_flags(self) -> VerifyFlags:
-        """How chains are checked."""
-        return VerifyFlags(lib.X509_VERIFY_PARAM_get_flags(lib.SSL_CTX_get0_param(self._ctx)))
-
-    @verify_flags.setter
-    def verify_flags(self, value: int) -> None:
-        value = _flags(value, "verify_flags", "unsigned long")
-        parameters = lib.SSL_CTX_get0_param(self._ctx)
-        before = lib.X509_VERIFY_PARAM_get_flags(parameters)
-        lib.X509_VERIFY_PARAM_clear_flags(parameters, before & ~value)
-        if not lib.X509_VERIFY_PARAM_set_flags(parameters, value & ~before):
-            raise errors.queued(f"setting verify_flags {value!r}")
-        self._settled = False
-
-    def set_verify_callback(self, callback: VerifyCallback | None) -> None:
-        """`callback(certificate, depth, error) -> bool` decides on each certificate of a peer's chain: `error` is 0 or
-        the X509_V_ERR_ number of what OpenSSL has against it, and True accepts it all the same. An exception refuses.
-        It is asked only where verify_mode asks for a certificate. None takes the callback away."""
-        if callback is not None and not callable(callback):
-            raise TypeError(f"the verify callback is {callback!r}, expected a callable object or None")
-        self._verify_callback = callback
-        self._want(lib.TXM_WANTS_VERIFY, callback is not None)
-        self._settled = False
-
-    def _on_verify(self, ok: bool, store: Any) -> bool:
-        if self._verify_callback is None:
-            return ok
-        x509 = lib.X509_STORE_CTX_get_current_cert(store)
-        if x509 == NULL or not lib.X509_up_ref(x509):
-            return ok
-        number = 0 if ok else lib.X509_STORE_CTX_get_error(store)
-        depth = lib.X509_STORE_CTX_get_error_depth(store)
-        return bool(self._verify_callback(Certificate(x509), depth, number))
-
-    @property
-    def post_handshake_auth(self) -> bool:
-        """Whether a client certificate can be asked for after the handshake (RFC 8446 section 4.6.2)."""
-        return self._post_handshake_auth
-
-    @post_handshake_auth.setter
-    def post_handshake_auth(self, value: object) -> None:
-        self._post_handshake_auth = bool(value)
-        lib.SSL_CTX_set_post_handshake_auth(self._ctx, self._post_handshake_auth)
-        self._set_verify()
-
-    # --- versions and algorithms ---
-
-    @property
-    def options(self) -> Options:
-        """OP_ bits."""
-        return Options(lib.SSL_CTX_get_options(self._ctx))
-
-    @options.setter
-    def options(self, value: int) -> None:
-        value = _flags(value, "options", "uint64_t")
-        before = lib.SSL_CTX_get_options(self._ctx)
-        lib.SSL_CTX_clear_options(self._ctx, before & ~value)
-        lib.SSL_CTX_set_options(self._ctx, value & ~before)
-
-    @property
-    def minimum_version(self) -> TLSVersion:
-        """The lowest version allowed; TLSVersion.MINIMUM_SUPPORTED for whatever there is."""
-        fixed = self.protocol in _ONE_VERSION  # as in the standard library, which then has nothing to say
-        return TLSVersion((not fixed and lib.SSL_CTX_get_min_proto_version(self._ctx)) or TLSVersion.MINIMUM_SUPPORTED)
-
-    @minimum_version.setter
-    def minimum_version(self, value: int) -> None:
-        value = index(value)
-        if value == TLSVersion.MAXIMUM_SUPPORTED:
-            value = TLSVersion.TLSv1_3
-        number = 0 if value == TLSVersion.MINIMUM_SUPPORTED else value
-        self._set_version(lib.SSL_CTX_set_min_proto_version, number, value)
-
-    @property
-    def maximum_version(self) -> TLSVersion:
-        """The highest version allowed; TLSVersion.MAXIMUM_SUPPORTED for whatever there is."""
-        fixed = self.protocol in _ONE_VERSION
-        return TLSVersion((not fixed and lib.SSL_CTX_get_max_proto_version(self._ctx)) or TLSVersion.MAXIMUM_SUPPORTED)
-
-    @maximum_version.setter
-    def maximum_version(self, value: int) -> None:
-        value = index(value)
-        if value == TLSVersion.MINIMUM_SUPPORTED:
-            value = TLSVersion.TLSv1
-        number = 0 if value == TLSVersion.MAXIMUM_SUPPORTED else value
-        self._set_version(lib.SSL_CTX_set_max_proto_version, number, value)
-
-    def _set_version(self, setter: Callable[[Any, int], int], number: int, value: int) -> None:
-        if self.protocol in _ONE_VERSION:
-            raise ValueError("The context's protocol doesn't support modification of highest and lowest version.")
-        known = value in TLSVersion._value2member_map_
-        if not known or not setter(self._ctx, number):
-            lib.txm_errors_clear()
-            raise ValueError(f"Unsupported protocol version 0x{value:x}: expected a member of txmembio.TLSVersion")
-
-    def set_ciphers(self, cipherlist: str) -> None:
-        """Cipher suites of TLS 1.2 and earlier, in OpenSSL's notation (openssl-ciphers(1)). Raises SSLError if it
-        selects none."""
-        lib.txm_errors_clear()
-        if not lib.SSL_CTX_set_cipher_list(self._ctx, _words(cipherlist, "ciphers")):
-            lib.txm_errors_clear()
-            raise errors.make(errors.SSLError, 1, f"No cipher can be selected. (ciphers {cipherlist!r})")
-
-    def set_ciphersuites(self, suites: str) -> None:
-        """Cipher suites of TLS 1.3, names with colons between, in order of preference. Raises SSLError for an unknown
-        name or an empty list."""
-        lib.txm_errors_clear()
-        if not lib.SSL_CTX_set_ciphersuites(self._ctx, _words(suites, "cipher suites")) or not suites:
-            lib.txm_errors_clear()
-            raise errors.make(errors.SSLError, 1, f"No cipher can be selected. (TLS 1.3 cipher suites {suites!r})")
-
-    def get_ciphers(self) -> list[dict[str, Any]]:
-        """What is enabled, in order of preference, as dicts of the standard library's shape."""
-        return ciphers.describe(self._ctx)
-
-    def set_groups(self, groups: str) -> None:
-        """Key-exchange groups, names with colons between, in order of preference (SSL_CTX_set1_groups_list(3)):
-        "X25519:P-256", or "X25519MLKEM768" where OpenSSL has it. Raises ValueError for an unknown one."""
-        lib.txm_errors_clear()
-        words = _words(groups, "groups")
-        if not words or not lib.SSL_CTX_set1_groups_list(self._ctx, words):
-            lib.txm_errors_clear()
-            raise ValueError(
-                f"groups is {groups!r}, expected names of groups that this OpenSSL has, with colons between"
-            )
-        self._groups = words
-
-    def set_ecdh_curve(self, name: str | bytes) -> None:
-        """The one group for key exchange, as in the standard library."""
-        curve = os.fsdecode(name)
-        try:
-            self.set_groups(curve)
-        except ValueError:
-            raise ValueError(f"unknown elliptic curve name {name!r}") from None
-
-    def set_signature_algorithms(self, algorithms: str) -> None:
-        """Signature schemes accepted and used, names with colons between (SSL_CTX_set1_sigalgs_list(3)). Raises
-        ValueError for an unknown one."""
-        lib.txm_errors_clear()
-        words = _words(algorithms, "signature algorithms")
-        if not words or not lib.SSL_CTX_set1_sigalgs_list(self._ctx, words):
-            lib.txm_errors_clear()
-            raise ValueError(f"signature algorithms are {algorithms!r}, expected names that this OpenSSL has")
-
-    def load_dh_params(self, path: Path) -> None:
-        """Parameters for finite-field Diffie-Hellman from a PEM file, instead of OpenSSL's own choice. Raises OSError
-        for a file that cannot be read, SSLError for one that holds something else."""
-        data = read_file(path, "dhParameters")
-        lib.txm_errors_clear()
-        bio = lib.BIO_new_mem_buf(ffi.from_buffer(data), len(data))
-        if bio == NULL:
-            raise MemoryError("no memory for a BIO")
-        parameters = lib.PEM_read_bio_Parameters(bio, NULL)
-        lib.BIO_free(bio)
-        if parameters == NULL:
-            raise errors.queued(f"{os.fsdecode(path)!r}: expected DH parameters in PEM")
-        if not lib.SSL_CTX_set0_tmp_dh_pkey(self._ctx, parameters):
-            lib.EVP_PKEY_free(parameters)
-            raise errors.queued(f"{os.fsdecode(path)!r}: using its DH parameters")
-
-    @property
-    def security_level(self) -> int:
-        """OpenSSL's security level (SSL_CTX_set_security_level(3)); set it with "@SECLEVEL=" in set_ciphers()."""
-        return int(lib.SSL_CTX_get_security_level(self._ctx))
-
     # --- names: SNI and ALPN ---
 
     def set_alpn_protocols(self, alpn_protocols: Sequence[str]) -> None:
         """What a client offers and a server picks from, in order of preference (RFC 7301). Nothing in common means that
         no protocol is agreed on, and the handshake goes on, as in the standard library."""
         wire = alpn_wire(alpn_protocols)
-        if lib.SSL_CTX_set_alpn_protos(self._ctx, wire, len(wire)):  # 0 is success here
+        if lib.SSL_CTX_set_alpn_protos(self._native, wire, len(wire)):  # 0 is success here
             raise errors.queued(f"setting ALPN protocols {alpn_protocols!r}")
-        self._alpn_protocols = [name if isinstance(name, str) else bytes(name).decode() for name in alpn_protocols]
+        self._alpn_protocols = tuple(name if isinstance(name, str) else bytes(name).decode() for name in alpn_protocols)
         self._alpn = ffi.new("unsigned char[]", list(wire)) if wire else None
 
     @property
@@ -719,7 +267,7 @@ class SSLContext:
 
     @sni_callback.setter
     def sni_callback(self, callback: SNICallback | None) -> None:
-        if self.protocol == PROTOCOL_TLS_CLIENT:
+        if self._protocol == PROTOCOL_TLS_CLIENT:
             raise ValueError("sni_callback cannot be set on TLS_CLIENT context")
         if callback is not None and not callable(callback):
             raise TypeError("not a callable object")
@@ -730,23 +278,63 @@ class SSLContext:
         """The standard library's older spelling of :attr:`sni_callback`; the name is "" where there is none."""
         self.sni_callback = server_name_callback
 
-    def _want(self, bit: int, on: bool) -> None:
-        self._wants = self._wants | bit if on else self._wants & ~bit
+    def set_npn_protocols(self, npn_protocols: Sequence[str]) -> None:
+        """Does nothing: ALPN has replaced NPN (RFC 7301), and OpenSSL has no NPN in TLS 1.3."""
+        warnings.warn("ssl NPN is deprecated, use ALPN instead", DeprecationWarning, stacklevel=2)
+
+    # --- pre-shared keys ---
+
+    def set_psk_client_callback(self, callback: PSKClientCallback | None) -> None:
+        """On a client: `callback(hint) -> (identity, key)` gives what it shares with the server (RFC 4279, RFC 8446
+        section 4.2.11); the hint is None where the server gave none, and always in TLS 1.3. An exception, or an empty
+        key, refuses the handshake. None takes the callback away. Raises SSLError on a server's context."""
+        if self._protocol == PROTOCOL_TLS_SERVER:
+            text = "Cannot add PSK client callback to a PROTOCOL_TLS_SERVER context"
+            raise errors.make(errors.SSLError, 1, text)
+        _check_psk(callback)
+        self._psk_client = callback
+        self._want(lib.TXM_WANTS_PSK, callback is not None or self._psk_server is not None)
+        lib.txm_psk_client_enable(self._native, callback is not None)
+
+    def set_psk_server_callback(self, callback: PSKServerCallback | None, identity_hint: str | None = None) -> None:
+        """On a server: `callback(identity) -> key`; an empty key refuses. `identity_hint` goes to clients that speak
+        TLS 1.2. Otherwise as for clients."""
+        if self._protocol == PROTOCOL_TLS_CLIENT:
+            text = "Cannot add PSK server callback to a PROTOCOL_TLS_CLIENT context"
+            raise errors.make(errors.SSLError, 1, text)
+        _check_psk(callback)
+        hint = NULL if identity_hint is None or callback is None else c_words(identity_hint, "identity_hint")
+        if not lib.SSL_CTX_use_psk_identity_hint(self._native, hint):
+            raise errors.queued(f"setting the PSK identity hint {identity_hint!r}")
+        self._psk_server = callback
+        self._want(lib.TXM_WANTS_PSK, callback is not None or self._psk_client is not None)
+        lib.txm_psk_server_enable(self._native, callback is not None)
+
+    def _on_psk_client(self, hint: bytes | None) -> tuple[bytes, bytes]:
+        if self._psk_client is None:
+            return b"", b""
+        identity, key = self._psk_client(hint.decode() if hint else None)
+        return b"" if identity is None else c_words(identity, "the PSK identity"), bytes(memoryview(key))
+
+    def _on_psk_server(self, identity: bytes | None) -> bytes:
+        if self._psk_server is None:
+            return b""
+        return bytes(memoryview(self._psk_server(identity.decode() if identity else None)))
 
     # --- tickets and sessions ---
 
     @property
     def num_tickets(self) -> int:
         """How many TLS 1.3 tickets a server sends after a full handshake. Servers only."""
-        return int(lib.SSL_CTX_get_num_tickets(self._ctx))
+        return int(lib.SSL_CTX_get_num_tickets(self._native))
 
     @num_tickets.setter
     def num_tickets(self, value: int) -> None:
         if value < 0:
             raise ValueError("value must be non-negative")
-        if self.protocol != PROTOCOL_TLS_SERVER:
+        if self._protocol != PROTOCOL_TLS_SERVER:
             raise ValueError("SSLContext is not a server context.")
-        if not lib.SSL_CTX_set_num_tickets(self._ctx, value):
+        if not lib.SSL_CTX_set_num_tickets(self._native, value):
             raise ValueError("failed to set num tickets.")
 
     def set_ticket_keys(self, keys: Sequence[bytes]) -> None:
@@ -761,7 +349,7 @@ class SSLContext:
                 " each of 48 bytes or each of 80"
             )
         lib.txm_errors_clear()
-        if not lib.txm_ticket_keys_set(self._ctx, b"".join(keys), len(keys[0]), len(keys)):
+        if not lib.txm_ticket_keys_set(self._native, b"".join(keys), len(keys[0]), len(keys)):
             raise errors.queued("setting session ticket keys")
 
     def session_stats(self) -> dict[str, int]:
@@ -779,7 +367,7 @@ class SSLContext:
             "timeouts": lib.SSL_CTX_sess_timeouts,
             "cache_full": lib.SSL_CTX_sess_cache_full,
         }
-        return {name: int(count(self._ctx)) for name, count in names.items()}
+        return {name: int(count(self._native)) for name, count in names.items()}
 
     # --- key log ---
 
@@ -794,14 +382,34 @@ class SSLContext:
         log = None if value is None else key_log(value)
         self._keylog = log
         self._want(lib.TXM_WANTS_KEYLOG, log is not None)
-        lib.txm_keylog_enable(self._ctx, log is not None)
+        lib.txm_keylog_enable(self._native, log is not None)
 
     def _on_keylog(self, line: bytes) -> None:
         if self._keylog is not None:
             self._keylog.write(line)
 
+    @property
+    def _msg_callback(self) -> MessageCallback | None:
+        """Called for every message of the protocol but application data, with its decrypted contents; see
+        :data:`txmembio.messages.MessageCallback`. It cannot change or refuse anything; an exception is raised when the
+        step is done. The standard library's name."""
+        return self._message_callback
+
+    @_msg_callback.setter
+    def _msg_callback(self, callback: MessageCallback | None) -> None:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"{callback} is not callable.")
+        self._message_callback = callback
+        self._want(lib.TXM_WANTS_MESSAGES, callback is not None)
+        lib.txm_messages_enable(self._native, callback is not None)
+
+    def _on_message(self, connection: Any, sent: bool, version: int, content_type: int, data: bytes) -> None:
+        if self._message_callback is not None:
+            about = described(version, content_type, data)
+            self._message_callback(connection, "write" if sent else "read", *about, data)
+
     def __repr__(self) -> str:
-        return f"<{type(self).__module__}.{type(self).__name__} {self.protocol.name}, {self._verify_mode.name}>"
+        return f"<{type(self).__module__}.{type(self).__name__} {self._protocol.name}, {self._verify_mode.name}>"
 
 
 def create_default_context(
@@ -823,9 +431,11 @@ def create_default_context(
         raise TypeError(f"purpose is {purpose!r}, expected a member of txmembio.Purpose")
     client = oid == Purpose.SERVER_AUTH.oid
     context = SSLContext(PROTOCOL_TLS_CLIENT if client else PROTOCOL_TLS_SERVER)
-    ciphers.keep_forward_secret_aead(context._ctx)
+    ciphers.keep_forward_secret_aead(context._native)
     context.options |= Options.OP_NO_RENEGOTIATION | Options.OP_PRIORITIZE_CHACHA
     context.hostname_checks_common_name = False
+    if sys.version_info >= (3, 13):  # from then on the standard library's default context does, too
+        context.verify_flags |= VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | VerifyFlags.VERIFY_X509_STRICT
     if cafile is not None or capath is not None or cadata is not None:
         context.load_verify_locations(cafile, capath, cadata)
     elif client:

@@ -219,9 +219,25 @@ def queued(what: str, kind: type[SSLError] = SSLError) -> SSLError:
     return make(kind, SSLErrorNumber.SSL_ERROR_SSL, f"{text}: {what}", cause)
 
 
+class _WantRead(SSLWantReadError):
+    """One that costs next to nothing, since a program gets it for every read: what make() sets is in the class."""
+
+    library = reason = alert = alert_number = alert_received = None  # type: ignore[assignment]
+    verify_code = verify_message = depth = subject = hostname = None
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return SSLWantReadError, self.args
+
+
+_WantRead.__name__ = _WantRead.__qualname__ = SSLWantReadError.__name__
+_WantRead.__module__ = SSLWantReadError.__module__
+
+_WANT_READ = int(SSLErrorNumber.SSL_ERROR_WANT_READ)
+
+
 def want_read() -> SSLError:
     """What a facade raises when an operation needs more wire."""
-    return make(SSLWantReadError, SSLErrorNumber.SSL_ERROR_WANT_READ, "The operation did not complete (read)")
+    return _WantRead(_WANT_READ, "The operation did not complete (read)")
 
 
 def truncated(where: str, cause: Cause | None = None) -> SSLError:

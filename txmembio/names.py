@@ -8,7 +8,7 @@ from typing import Any
 from txmembio import errors
 from txmembio._openssl.lib import ffi, lib
 
-__all__ = ["ServerName"]
+__all__ = ["ServerName", "encoded_hostname"]
 
 MAX_NAME = 253
 """Bytes of a host name in DNS, without the final dot (RFC 1035 section 2.3.4)."""
@@ -80,3 +80,11 @@ class ServerName:
             found = lib.X509_check_host(x509, self.ascii, len(self.ascii), flags, ffi.NULL)
         lib.txm_errors_clear()
         return bool(found == 1)
+
+
+def encoded_hostname(hostname: str | bytes | None) -> str | None:
+    """A host name as the standard library shows it: in A-labels (RFC 5890 section 2.3.2.1), whatever it came in. Raises
+    UnicodeError, which is a ValueError, for one with a label that is empty or too long."""
+    if hostname is None:
+        return None
+    return hostname.encode("idna").decode("ascii") if isinstance(hostname, str) else bytes(hostname).decode("ascii")

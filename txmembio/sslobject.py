@@ -1,25 +1,31 @@
-"""MemoryBIO and SSLObject: the standard library's I/O-less classes, on the same C as Connection.
+"""SSLObject: the standard library's I/O-less class, on the same C as Connection.
 
-They keep the standard library's step-by-step semantics (each method is one OpenSSL operation, which may ask for more
+It keeps the standard library's step-by-step semantics (each method is one OpenSSL operation, which may ask for more
 wire by raising SSLWantReadError), so that what is written for ``ssl.SSLContext.wrap_bio`` runs on them unchanged. New
 code is better served by :class:`txmembio.Connection`.
 """
 
 from __future__ import annotations
 
+import warnings
 import weakref
-from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
-from txmembio._openssl.lib import NULL, ffi, give_scratch, lib, take_scratch
+from txmembio._openssl.lib import NULL, Scratch, ffi, give_scratch, lib, pop_scratch, take_scratch
 from txmembio.connection import Buffer, Connection
 from txmembio.constants import SSLErrorNumber
 from txmembio.context import SSLContext, require_context
+from txmembio.errors import want_read
 from txmembio.facts import IN_TWO_PLACES
+from txmembio.inner import InnerObject, as_der
+from txmembio.memorybio import MemoryBIO
 from txmembio.session import SSLSession
 
-__all__ = ["MemoryBIO", "SSLObject"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["SSLObject"]
 
 _BUSY: int = lib.TXM_BUSY
 _CLOSED: int = lib.TXM_CLOSED
@@ -27,73 +33,21 @@ _FAILED: int = lib.TXM_FAILED
 _MORE: int = lib.TXM_MORE
 _TRUNCATED: int = lib.TXM_TRUNCATED
 _WANT_WIRE: int = lib.TXM_WANT_WIRE
+_NOT_HERE: int = lib.TXM_NOT_HERE
+_READ: int = lib.TXM_OP_READ
+_WRITE: int = lib.TXM_OP_WRITE
+_ROOM: int = lib.TXM_PLAINTEXT_ROOM
+_LEFT: int = lib.TXM_LEFT
 
+# Looked up once: an attribute of lib costs 14 ns a call.
+_read = lib.txm_read
+_write = lib.txm_write
+count = len  # read() has a parameter of the other name
+COPIED_TWICE = 2048
+"""Bytes of wire up to which one more copy is cheaper than decrypting into somebody's buffer, which takes 400 ns."""
 
-class MemoryBIO:
-    """Bytes on their way between an SSLObject and the network: first in, first out, with an end."""
-
-    __slots__ = ("__weakref__", "_at", "_chunks", "_ended", "pending")
-
-    pending: int
-    """Bytes that can be read."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._at = 0  # bytes of the first chunk that are gone
-        self._ended = False
-        self.pending = 0
-
-    @property
-    def eof(self) -> bool:
-        """True once everything has been read and write_eof() was called."""
-        return self._ended and not self.pending
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, everything if it is negative or left out; b"" if there is nothing."""
-        size = index(size)
-        if not self.pending:
-            return b""
-        if size < 0 or size >= self.pending:
-            out = self._joined()[self._at :]
-            self._chunks.clear()
-            self._at = self.pending = 0
-            return out
-        out = self._joined()[self._at : self._at + size]
-        self._drop(size)
-        return out
-
-    def write(self, data: Buffer, /) -> int:
-        """Appends; returns how many bytes. Raises SSLError after write_eof()."""
-        if type(data) is not bytes:
-            data = bytes(memoryview(data))
-        if self._ended:
-            raise errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, "cannot write() after write_eof()")
-        if data:
-            self._append(data)
-        return len(data)
-
-    def write_eof(self) -> None:
-        """Says that nothing more will be written."""
-        self._ended = True
-
-    def _append(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self.pending += len(data)
-
-    def _joined(self) -> bytes:
-        chunks = self._chunks
-        if len(chunks) > 1:
-            whole = b"".join(chunks)
-            chunks.clear()
-            chunks.append(whole)
-        return chunks[0] if chunks else b""
-
-    def _drop(self, count: int) -> None:
-        self.pending -= count
-        self._at += count
-        if not self.pending:
-            self._chunks.clear()
-            self._at = 0
+_from_buffer = ffi.from_buffer
+_CHARS = ffi.typeof("char[]")
 
 
 class SSLObject:
@@ -110,8 +64,11 @@ class SSLObject:
         )
 
     _connection: Connection
+    _c: Any  # the txm_connection * in it
     _incoming: MemoryBIO
     _outgoing: MemoryBIO
+    _drained: bool  # reading has no more to give before there is more wire
+    _failed_later: errors.SSLError | None  # why the last read ended, which gave plaintext all the same
 
     @classmethod
     def _create(
@@ -123,13 +80,32 @@ class SSLObject:
         session: SSLSession | None = None,
         context: SSLContext | None = None,
     ) -> SSLObject:
+        return cls.between(
+            incoming, outgoing, require_context(context, "context"), server_side, server_hostname, session
+        )
+
+    @classmethod
+    def between(
+        cls,
+        incoming: MemoryBIO,
+        outgoing: MemoryBIO,
+        context: SSLContext,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: SSLSession | None = None,
+        owner: Any = None,
+    ) -> Self:
+        """An object of just this class, whatever the context's sslobject_class is. `owner` is what callbacks get for
+        the connection, the object itself when left out; it is not kept alive."""
         for name, bio in (("incoming", incoming), ("outgoing", outgoing)):
             if not isinstance(bio, MemoryBIO):
                 raise TypeError(f"{name} is {bio!r}, expected a txmembio.MemoryBIO")
         self = cls.__new__(cls)
-        context = require_context(context, "context")
         self._connection = context.connection(server_side, server_hostname, session)
-        self._connection.owner = weakref.ref(self)
+        self._c = self._connection._c
+        self._drained = False
+        self._failed_later = None
+        self._connection.owner = weakref.ref(self if owner is None else owner)
         self._incoming = incoming
         self._outgoing = outgoing
         return self
@@ -138,11 +114,11 @@ class SSLObject:
 
     def _operate(self, operation: int, data: Any, length: int) -> tuple[int, int]:
         """One operation; returns how much data was moved and the status, if that is no reason to raise."""
-        connection = self._connection
         incoming = self._incoming
-        c = connection._c
+        c = self._c
         if incoming._ended:
             c.eof = 1
+        self._drained = False
         scratch = take_scratch()
         report = scratch.c.report
         try:
@@ -150,21 +126,34 @@ class SSLObject:
                 held = incoming._joined()  # lives until C is done, whatever a callback does with the BIO
                 wire = ffi.from_buffer("char[]", held) + incoming._at if incoming._at else held
                 target = scratch.c.plaintext if data is None else data
-                status = lib.txm_operate(c, scratch.c, operation, wire, incoming.pending, target, length)
-                if status & _BUSY:
-                    give_scratch(scratch)
-                    raise RuntimeError(IN_TWO_PLACES)
-                if report.consumed:
-                    incoming._drop(report.consumed)
-                if report.wire:
-                    self._outgoing._append(scratch.wire[: report.wire])
+                lib.txm_operate(c, scratch.c, operation, wire, len(held) - incoming._at, target, length)
+                status = self._put_away(scratch)
                 if not status & _MORE:
                     break
         finally:
             if not report.status & _BUSY:
                 lib.txm_leave(c)
-        moved = report.plaintext
-        if c.established and not connection.handshake_complete:
+        return self._concluded(operation, status, scratch, data is None)
+
+    def _put_away(self, scratch: Scratch) -> int:
+        """The bytes of a call of C, which has the connection in its hand; returns the status."""
+        report = scratch.c.report
+        status: int = report.status
+        if status & _BUSY:
+            give_scratch(scratch)
+            raise RuntimeError(IN_TWO_PLACES)
+        if report.consumed:
+            self._incoming._drop(report.consumed)
+        if report.wire:
+            self._outgoing._chunks.append(scratch.wire[: report.wire])
+        return status
+
+    def _concluded(self, operation: int, status: int, scratch: Scratch, plaintext: bool) -> tuple[int, int]:
+        """The end of an operation: see above. With `plaintext` it is kept for read()."""
+        connection = self._connection
+        report = scratch.c.report
+        moved: int = report.plaintext
+        if connection._c.established and not connection.handshake_complete:
             connection.handshake_complete = True
         if status & _FAILED:
             # The option says that an end of the wire is as good as a close_notify (SSL_CTX_set_options(3)).
@@ -173,10 +162,12 @@ class SSLObject:
                 status = _CLOSED
             else:
                 error = self._failure(operation, status, report)
-                give_scratch(scratch)
-                self._report_callback_error()
-                raise error
-        if data is None and moved:
+                if not moved or operation != _READ:
+                    give_scratch(scratch)
+                    self._report_callback_error()
+                    raise error
+                self._failed_later = error
+        if plaintext and moved:
             self._plaintext = scratch.plaintext[:moved]
         give_scratch(scratch)
         self._report_callback_error()
@@ -189,7 +180,7 @@ class SSLObject:
         cause = errors.Cause(report.errors)
         if cause.library is None and report.ssl_error == lib.SSL_ERROR_SYSCALL and not status & _TRUNCATED:
             # What OpenSSL answers once it has failed and said why: read and write return 0 then, the handshake -1.
-            if operation in (lib.TXM_OP_READ, lib.TXM_OP_WRITE):
+            if operation in (_READ, _WRITE):
                 return errors.truncated("the connection has failed before")
             text = "Some I/O error occurred: the connection has failed before"
             return errors.make(errors.SSLSyscallError, SSLErrorNumber.SSL_ERROR_SYSCALL, text)
@@ -200,63 +191,199 @@ class SSLObject:
     def _report_callback_error(self) -> None:
         """As in the standard library, an exception in a callback goes to sys.unraisablehook: no method of ours was its
         caller. One that is not an Exception is raised, since it is meant to end things."""
-        problem, self._connection.callback_error = self._connection.callback_error, None
-        if problem is None:
-            return
-        if not isinstance(problem, Exception):
+        connection = self._connection
+        problem, connection.callback_error = connection.callback_error, None
+        if problem is not None:
+            if not isinstance(problem, Exception):
+                raise problem
+            errors.tell_unraisable(problem)
+        if connection.message_error is not None:
+            problem, connection.message_error = connection.message_error, None
             raise problem
-        errors.tell_unraisable(problem)
 
     def read(self, len: int = 1024, buffer: bytearray | memoryview | None = None) -> bytes | int:
-        """Up to `len` bytes of plaintext, at most one record's; with a buffer, into it, returning how many. b"" (or 0)
-        after the peer's close_notify."""
+        """Up to `len` bytes of plaintext, a record's, or those of several full ones; with a buffer, into it, returning
+        how many. b"" (or 0) after the peer's close_notify."""
         if buffer is not None:
-            with memoryview(buffer) as view:
-                room = view.nbytes
-            size = len if 0 < len <= room else room
-            into = ffi.from_buffer("char[]", buffer, require_writable=True)
-            try:
-                return self._read(into, size) if size else 0
-            finally:
-                ffi.release(into)
-        if len < 0:
-            raise ValueError("size should not be negative")
-        if len == 0:
+            return self._read_into(len, buffer)
+        incoming = self._incoming
+        chunks = incoming._chunks
+        if chunks:
+            wire = chunks[0]
+        elif self._drained and not incoming._ended and len > 0:
+            raise want_read()
+        else:
+            wire = b""
+        if len <= 0 or count(chunks) > 1 or incoming._ended or self._failed_later is not None:
+            return self._read_slowly(len)
+        try:
+            scratch = pop_scratch()
+        except IndexError:
+            scratch = take_scratch()
+        area, plaintext, _ = scratch
+        moved = _read(self._c, area, wire, incoming._at, count(wire), NULL, len if len < _ROOM else _ROOM)
+        if moved >= 0:
+            if moved < _LEFT:
+                chunks.clear()
+                incoming._at = 0
+                self._drained = True
+            else:
+                moved -= _LEFT
+                self._some_left(scratch, wire)
+            result: bytes = plaintext[:moved]
+            give_scratch(scratch)
+            return result
+        return self._end_of_read(len, moved, scratch)
+
+    def _some_left(self, scratch: Scratch, wire: bytes) -> None:
+        """After a read that did not take all there was of the one chunk of wire."""
+        incoming = self._incoming
+        incoming._at += scratch.c.report.consumed
+        if incoming._at == len(wire):
+            incoming._chunks.clear()
+            incoming._at = 0
+        self._drained = False
+
+    def _read_slowly(self, len: int) -> bytes:
+        """Reads where there is more to look at than in the usual case."""
+        if len <= 0:
+            if len < 0:
+                raise ValueError("size should not be negative")
             return b""
-        moved = self._read(None, min(len, lib.TXM_PLAINTEXT_ROOM))
-        if not moved:
+        error, self._failed_later = self._failed_later, None
+        if error is not None:
+            raise error
+        self._incoming._joined()
+        if not self._read_steps(None, min(len, _ROOM)):
             return b""
         plaintext, self._plaintext = self._plaintext, b""
         return plaintext
 
-    def _read(self, into: Any, size: int) -> int:
-        moved, status = self._operate(lib.TXM_OP_READ, into, size)
+    def _end_of_read(self, len: int, moved: int, scratch: Scratch) -> bytes:
+        """After a _read() that has more to tell than a number."""
+        if moved == _NOT_HERE:
+            give_scratch(scratch)
+            return self._read_slowly(len)
+        if not self._after_read(scratch, True):
+            return b""
+        plaintext, self._plaintext = self._plaintext, b""
+        return plaintext
+
+    def _after_read(self, scratch: Scratch, plaintext: bool) -> int:
+        """How much a _read() has moved that has more to tell than that. Raises what there is to raise."""
+        status = 0
+        try:
+            status = self._put_away(scratch)
+        finally:
+            if not status & _BUSY:
+                lib.txm_leave(self._c)
+        self._drained = bool(status & _WANT_WIRE and not self._incoming._chunks)
+        moved, status = self._concluded(_READ, status, scratch, plaintext)
+        return self._judged(moved, status)
+
+    def _read_into(self, len: int, buffer: bytearray | memoryview) -> int:
+        incoming = self._incoming
+        chunks = incoming._chunks
+        if type(buffer) is bytearray and not (chunks and count(chunks[0]) > COPIED_TWICE):
+            room = count(buffer)
+            if not chunks and self._drained and room and not incoming._ended:
+                raise want_read()
+            plaintext = SSLObject.read(self, len if 0 < len <= room else room)
+            moved = count(plaintext)  # type: ignore[arg-type]  # without a buffer it returns bytes
+            buffer[:moved] = plaintext  # type: ignore[assignment]
+            return moved
+        into = _from_buffer(_CHARS, buffer, True)
+        room = count(into)
+        size = len if 0 < len <= room else room
+        if not size:
+            return 0
+        if self._drained and not chunks and not incoming._ended:
+            raise want_read()
+        error, self._failed_later = self._failed_later, None
+        if error is not None:
+            raise error
+        if count(chunks) > 1 or incoming._ended:
+            return self._read_steps(into, size)
+        wire = chunks[0] if chunks else b""
+        scratch = take_scratch()
+        moved = _read(self._c, scratch[0], wire, incoming._at, count(wire), into, size)
+        if moved == _NOT_HERE:
+            give_scratch(scratch)
+            return self._read_steps(into, size)
+        if moved < 0:
+            return self._after_read(scratch, False)
+        if moved < _LEFT:
+            chunks.clear()
+            incoming._at = 0
+            self._drained = True
+        else:
+            moved -= _LEFT
+            self._some_left(scratch, wire)
+        give_scratch(scratch)
+        into_it: int = moved
+        return into_it
+
+    def _read_steps(self, into: Any, size: int) -> int:
+        return self._judged(*self._operate(_READ, into, size))
+
+    def _judged(self, moved: int, status: int) -> int:
         if status & _WANT_WIRE:
-            raise errors.want_read()
-        if status & _CLOSED and lib.SSL_get_shutdown(self._connection._ssl) & lib.SSL_SENT_SHUTDOWN:
+            raise want_read()
+        if status & _CLOSED and not moved and lib.SSL_get_shutdown(self._connection._ssl) & lib.SSL_SENT_SHUTDOWN:
             raise _closed()
         return moved
 
     def write(self, data: Buffer) -> int:
         """Encrypts all of `data` into the outgoing BIO; returns how many bytes that were."""
-        view = data if type(data) is bytes else bytes(memoryview(data))
-        source = ffi.from_buffer("char[]", view)
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        try:
+            scratch = pop_scratch()
+        except IndexError:
+            scratch = take_scratch()
+        moved = _write(self._c, scratch[0], data, len(data))
+        if moved >= 0:
+            self._outgoing._chunks.append(scratch[2][:moved])
+            give_scratch(scratch)
+            return len(data)
+        if moved != _NOT_HERE:
+            self._after_write(scratch)
+        else:
+            give_scratch(scratch)
+        return self._write_slowly(data)
+
+    def _after_write(self, scratch: Scratch) -> None:
+        """After a _write() that did not go through: raises why. Returns where the rest of the work is _operate()'s."""
+        status = 0
+        try:
+            status = self._put_away(scratch)
+        finally:
+            if not status & _BUSY:
+                lib.txm_leave(self._c)
+        _, status = self._concluded(_WRITE, status, scratch, False)
+        if status & _WANT_WIRE and not self._incoming.pending:  # a renegotiation reads, too
+            raise want_read()
+        if status & _CLOSED:
+            raise _closed()
+
+    def _write_slowly(self, data: bytes) -> int:
+        source = ffi.from_buffer("char[]", data)
         done = 0
         while True:
-            moved, status = self._operate(lib.TXM_OP_WRITE, source + done, len(view) - done)
+            moved, status = self._operate(_WRITE, source + done, len(data) - done)
             if status & _WANT_WIRE:
-                raise errors.want_read()
+                raise want_read()
             if status & _CLOSED:
                 raise _closed()
             done += moved
-            if done >= len(view) or not moved:
+            if done >= len(data) or not moved:
                 return done
 
     def do_handshake(self) -> None:
         """Goes on with the handshake."""
         _, status = self._operate(lib.TXM_OP_HANDSHAKE, NULL, 0)
         if status & _WANT_WIRE:
-            raise errors.want_read()
+            raise want_read()
         if status & _CLOSED:
             raise _closed()
 
@@ -266,7 +393,7 @@ class SSLObject:
         if status & _WANT_WIRE:  # ours is out; the peer's may have arrived already
             _, status = self._operate(lib.TXM_OP_SHUTDOWN, NULL, 0)
         if status & _WANT_WIRE:
-            raise errors.want_read()
+            raise want_read()
 
     def verify_client_post_handshake(self) -> None:
         """Asks the client for its certificate now (RFC 8446 section 4.6.2); it is checked while reading goes on."""
@@ -276,16 +403,36 @@ class SSLObject:
         """Plaintext that is decrypted already, in bytes."""
         return int(lib.SSL_pending(self._connection._ssl))
 
+    @property
+    def wire_wanted(self) -> int:
+        """How many bytes OpenSSL asked for when the last method raised SSLWantReadError: the header of a record, or the
+        rest of one. Who gives it just that leaves what follows the TLS session where it is."""
+        return int(self._connection._c.asked)
+
     # --- facts ---
 
     @property
+    def owner(self) -> Any:
+        """What callbacks get for this connection: the object itself, or the socket it works for."""
+        return self._connection.owner()
+
+    @property
+    def _sslobj(self) -> InnerObject:
+        """What the standard library has here."""
+        return InnerObject(self)
+
+    @property
     def context(self) -> SSLContext:
-        """The context in force; an SNI callback may assign another."""
+        """The context in force; an SNI callback may assign another. After the handshake that is too late to change
+        anything but what this tells, as in the standard library."""
         return self._connection.context
 
     @context.setter
     def context(self, context: SSLContext) -> None:
-        self._connection.context = context
+        if self._connection.handshake_complete:
+            self._connection._context = require_context(context, "the context of a connection")
+        else:
+            self._connection.context = context
 
     @property
     def session(self) -> SSLSession | None:
@@ -322,18 +469,19 @@ class SSLObject:
 
     def get_verified_chain(self) -> list[bytes]:
         """See :meth:`Connection.get_verified_chain`."""
-        return self._connection.get_verified_chain()
+        return as_der(self._connection.get_verified_chain())
 
     def get_unverified_chain(self) -> list[bytes]:
         """See :meth:`Connection.get_unverified_chain`."""
-        return self._connection.get_unverified_chain()
+        return as_der(self._connection.get_unverified_chain())
 
     def selected_alpn_protocol(self) -> str | None:
         """See :meth:`Connection.selected_alpn_protocol`."""
         return self._connection.selected_alpn_protocol()
 
     def selected_npn_protocol(self) -> None:
-        """None: NPN has not been in OpenSSL's TLS 1.3 times."""
+        """None: ALPN has replaced NPN (RFC 7301)."""
+        warnings.warn("ssl NPN is deprecated, use ALPN instead", DeprecationWarning, stacklevel=2)
 
     def cipher(self) -> tuple[str, str, int] | None:
         """See :meth:`Connection.cipher`."""

@@ -40,7 +40,8 @@ def test_a_context_of_ours_is_what_it_is(server_side: bool) -> None:
     purpose = txmembio.Purpose.CLIENT_AUTH if server_side else txmembio.Purpose.SERVER_AUTH
     context = txmembio.create_default_context(purpose)
     assert context_for(context, server_side) is context
-    either = txmembio.SSLContext(txmembio.PROTOCOL_TLS)
+    with pytest.warns(DeprecationWarning):
+        either = txmembio.SSLContext(txmembio.PROTOCOL_TLS)
     assert context_for(either, server_side) is either
 
 
@@ -191,7 +192,8 @@ def test_one_version(pki: PKI, server_side: bool) -> None:
 
 def test_an_old_version_with_ciphers_for_it(pki: PKI) -> None:
     options = {"minimum_version": TLSVersion.TLSv1, "ciphers": "ECDHE+AES:@SECLEVEL=0"}
-    context = context_for(server_options(pki, **options), True)
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        context = context_for(server_options(pki, **options), True)
     assert context.minimum_version == TLSVersion.TLSv1
 
 

@@ -373,6 +373,7 @@ class Proxy(Protocol):
 # --- versions, ciphers, groups, ALPN ----------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings(r"ignore:ssl\.TLSVersion\.TLSv1_1 is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
     ("server_keys", "client_keys", "version"),
     [

@@ -84,7 +84,8 @@ def test_a_client_begins(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
 
 @pytest.mark.parametrize("server", [True, False])
 def test_a_context_for_both_roles_needs_to_be_told(pki: PKI, server: bool) -> None:
-    context = txmembio.SSLContext()
+    with pytest.warns(DeprecationWarning):
+        context = txmembio.SSLContext(txmembio.PROTOCOL_TLS)
     context.load_cert_chain(pki.server.chain_file, pki.server.key_file)
     protocol = Records()
     live = Live(protocol)

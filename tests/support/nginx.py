@@ -40,6 +40,14 @@ TLS_SERVER = """
         location / {{ return 200 "$ssl_session_reused"; }}
 """
 
+SITE = """
+        listen 127.0.0.1:{port} ssl;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate {credential.chain_file};
+        ssl_certificate_key {credential.key_file};
+        root {pages};
+"""
+
 PROXY = """
         listen 127.0.0.1:{port};
         location / {{
@@ -61,6 +69,14 @@ def tls_server(folder: Path, credential: Credential, key_files: Sequence[Path]) 
     port = free_port()
     keys = "".join(f"        ssl_session_ticket_key {path};\n" for path in key_files)
     with _running(folder, port, TLS_SERVER.format(port=port, credential=credential, keys=keys)):
+        yield port
+
+
+@contextmanager
+def site(folder: Path, credential: Credential, pages: Path) -> Iterator[int]:
+    """The port of a TLS server of the files in a folder."""
+    port = free_port()
+    with _running(folder, port, SITE.format(port=port, credential=credential, pages=pages)):
         yield port
 
 

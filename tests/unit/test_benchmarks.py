@@ -78,7 +78,7 @@ def test_quick_measures_every_contender_at_all_its_work(tmp_path: Path) -> None:
     document = json.loads(file.read_text())
     assert list(document) == ["machine", "settings", "contenders", "aims", "summary", "samples"]
     libraries = {contender["key"]: contender["library"] for contender in document["contenders"]}
-    assert list(libraries) == ["c-bare", "c-copying", "c-releasing", "txmembio", "txmembio-two", "ssl"]
+    assert list(libraries) == ["c-bare", "c-copying", "c-releasing", "txmembio", "txmembio-two", "txmembio-ssl", "ssl"]
     assert libraries["txmembio"] == libraries["c-bare"] == txmembio.OPENSSL_VERSION
     wanted = {
         (number, key, *work)
@@ -108,7 +108,7 @@ def test_boundary_times_every_statement(tmp_path: Path) -> None:
     assert next(iter(figures["the status"])) == "long long, one test"
 
 
-@pytest.mark.parametrize("key", ["txmembio", "txmembio-two", "ssl"])
+@pytest.mark.parametrize("key", ["txmembio", "txmembio-two", "txmembio-ssl", "ssl"])
 def test_a_contender_speaks_to_the_c_loop_both_ways(key: str, library: c_loop.Library, pem: Path) -> None:
     contender = contenders.PYTHON_CONTENDERS[key](c_loop.End(library, pem))
     for work in ALL_WORKS:

@@ -142,7 +142,7 @@ def test_info_tries_groups(facts: dict[str, Any]) -> None:
     groups: dict[str, bool] = facts["openssl"]["groups"]
     assert "X25519MLKEM768" in groups and groups["X25519"] and groups["P-256"]
     for name, there in groups.items():
-        context = txmembio.SSLContext()
+        context = txmembio.SSLContext(txmembio.PROTOCOL_TLS_CLIENT)
         if there:
             context.set_groups(name)
         else:

@@ -88,7 +88,8 @@ def test_old_versions_can_be_spoken_by_whoever_insists(pki: PKI) -> None:
     client, server = pair.client_context(pki), pair.server_context(pki)
     for context in (client, server):
         context.set_ciphers("ALL:@SECLEVEL=0")
-        context.minimum_version = context.maximum_version = txmembio.TLSVersion.TLSv1_1
+        with pytest.warns(DeprecationWarning):
+            context.minimum_version = context.maximum_version = txmembio.TLSVersion.TLSv1_1
     assert pair.connect(client, server).client.connection.version() == "TLSv1.1"
 
 
@@ -234,7 +235,11 @@ def test_a_bare_context_keeps_a_policy_of_versions_too(pki: PKI, tmp_path: Path)
         "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = policy\n[policy]\nMinProtocol = TLSv1.3\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "import txmembio; print(txmembio.SSLContext().minimum_version.name)"],
+        [
+            sys.executable,
+            "-c",
+            "import txmembio; print(txmembio.SSLContext(txmembio.PROTOCOL_TLS_SERVER).minimum_version.name)",
+        ],
         env={**environment(), "OPENSSL_CONF": str(config)},
         capture_output=True,
         text=True,

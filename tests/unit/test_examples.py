@@ -25,6 +25,10 @@ PAGE = b"".join(b"line %06d\n" % number for number in range(20_000))
 
 CLIENTS = ["sans_io.py", "memory_bio.py"]
 
+#: Their servers and clients all have the same conversation.
+ECHO_SERVERS = ["ssl_server.py", "pep748_server.py"]
+ECHO_CLIENTS = ["ssl_client.py", "pep748_client.py"]
+
 #: Runs an example with the standard library's ssl in the place of txmembio.
 WITH_STANDARD_SSL = """
 import runpy, ssl, sys
@@ -65,6 +69,7 @@ def echo(pki: PKI) -> Iterator[int]:
 def test_every_example_is_tested_here() -> None:
     tested = {"agent.py", "https_site.py", "echo_server.py", "echo_client.py", *CLIENTS}
     tested |= {"tornado_chat.py", "tornado_fetch.py"}  # in interop/test_tornado_curl.py, with curl
+    tested |= {*ECHO_SERVERS, *ECHO_CLIENTS, "pep748_in_memory.py", "install_ssl_asyncio.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -171,3 +176,59 @@ def test_memory_bio_runs_on_the_standard_library_too(site: int, pki: PKI) -> Non
     with process.python("-c", WITH_STANDARD_SSL, EXAMPLES / "memory_bio.py", *arguments) as fetching:
         assert fetching.wait() == 0, fetching.transcript()
     assert fetching.output.endswith(PAGE)
+
+
+@pytest.mark.parametrize("server", ECHO_SERVERS)
+@pytest.mark.parametrize("client", ECHO_CLIENTS)
+def test_lines_come_back(server: str, client: str, pki: PKI) -> None:
+    with example(server, pki.server.chain_file, pki.server.key_file) as serving:
+        port = serving.wait_for(r"listening on port (\d+)")[1]
+        for roots, status in ((pki.untrusted_ca, 1), (pki.ca, 0)):
+            with example(client, "localhost", port, "héllo", "--roots", roots.certificate_file) as calling:
+                assert calling.wait() == status, calling.transcript() + serving.transcript()
+            if status:
+                assert calling.errors.startswith("SSLCertVerificationError: ") and not calling.output
+        assert calling.output.decode() == "héllo\n"
+        assert "TLSv1" in calling.errors and calling.errors.count("\n") == 1
+        serving.wait_for(r"\('127\.0\.0\.1', \d+\) is done")
+        assert "SSLError: " in serving.transcript()  # of the client that did not trust it
+
+
+def test_ssl_client_chooses_a_group(pki: PKI) -> None:
+    with example("ssl_server.py", pki.server.chain_file, pki.server.key_file) as serving:
+        arguments = ["localhost", serving.wait_for(r"listening on port (\d+)")[1], "x", "--groups", "P-384"]
+        with example("ssl_client.py", *arguments, "--roots", pki.ca.certificate_file) as calling:
+            assert calling.wait() == 0, calling.transcript()
+    assert "secp384r1" in calling.errors
+
+
+def test_pep748_server_shows_the_certificate_for_the_name(pki: PKI) -> None:
+    other = pki.issue("a.example")
+    files = [pki.wildcard.chain_file, pki.wildcard.key_file, other.chain_file, other.key_file]
+    files += [pki.server.chain_file, pki.server.key_file]
+    with example("pep748_server.py", *files) as serving:
+        arguments = ["localhost", serving.wait_for(r"listening on port (\d+)")[1], "hello"]
+        with example("pep748_client.py", *arguments, "--roots", pki.ca.certificate_file) as calling:
+            assert calling.wait() == 0, calling.transcript()
+    with example("pep748_server.py", *files[:3]) as serving:
+        assert serving.wait() == 2 and "has no private key, expected pairs of files" in serving.errors
+
+
+def test_pep748_in_memory(pki: PKI) -> None:
+    arguments = [pki.server.chain_file, pki.server.key_file, "--roots", pki.ca.certificate_file]
+    with example("pep748_in_memory.py", *arguments) as talking:
+        assert talking.wait() == 0, talking.transcript()
+    assert talking.output.decode().splitlines()[0].endswith("b'a-protocol-of-our-own'")
+    with example("pep748_in_memory.py", *arguments, "--hostname", "example.com") as talking:
+        assert talking.wait() == 1 and talking.errors.startswith("SSLCertVerificationError: ")
+
+
+def test_asyncio_after_install(pki: PKI) -> None:
+    arguments = [pki.server.chain_file, pki.server.key_file, "héllo", "--roots"]
+    with example("install_ssl_asyncio.py", *arguments, pki.ca.certificate_file) as talking:
+        assert talking.wait() == 0, talking.transcript()
+    made, answer = talking.output.decode().splitlines()
+    assert "txmembio" in made and answer == "héllo"
+    with example("install_ssl_asyncio.py", *arguments, pki.untrusted_ca.certificate_file) as talking:
+        assert talking.wait() == 1
+    assert talking.errors.rstrip().splitlines()[-1].startswith("SSLCertVerificationError: ")

@@ -187,7 +187,7 @@ sys.path.insert(0, {package!r})
 import txmembio
 for purpose in txmembio.Purpose:
     print(txmembio.create_default_context(purpose).keylog_filename)
-print(txmembio.SSLContext().keylog_filename)
+print(txmembio.SSLContext(txmembio.PROTOCOL_TLS_SERVER).keylog_filename)
 """
     done = subprocess.run(
         [sys.executable, *flags, "-c", program],

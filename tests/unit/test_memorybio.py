@@ -158,3 +158,40 @@ def test_it_is_freed_with_what_is_in_it() -> None:
     del bio
     gc.collect()
     assert gone() is None
+
+
+# Beyond the standard library
+
+
+@pytest.mark.parametrize("sizes", [(0,), (1, 2, 100), (5, 5), (100,)])
+def test_readinto_fills_buffers(sizes: tuple[int, ...]) -> None:
+    bio = txmembio.MemoryBIO()
+    for piece in (b"one", b"two", b"three"):
+        bio.write(piece)
+    bio.read(1)
+    out = b""
+    for size in sizes:
+        buffer = bytearray(size)
+        out += bytes(buffer[: bio.readinto(buffer)])
+        assert bio.pending == len(b"netwothree") - len(out)
+    assert out == b"netwothree"[: sum(sizes)]
+
+
+def test_readinto_takes_any_writable_buffer() -> None:
+    bio = txmembio.MemoryBIO()
+    bio.write(b"12345678")
+    numbers = array.array("I", [0])
+    assert bio.readinto(memoryview(numbers)) == 4
+    assert numbers.tobytes() == b"1234"
+    with pytest.raises(TypeError):
+        bio.readinto(b"    ")  # type: ignore[arg-type]
+    assert bio.read() == b"5678"
+    assert bio.readinto(bytearray(4)) == 0
+
+
+def test_many_small_writes_are_counted() -> None:
+    bio = txmembio.MemoryBIO()
+    for number in range(1000):
+        bio.write(b"x")
+        assert bio.pending == number + 1
+    assert bio.read() == b"x" * 1000 and bio.pending == 0

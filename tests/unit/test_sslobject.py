@@ -532,6 +532,102 @@ def test_an_error_has_all_attributes(pki: PKI) -> None:
     assert (error.alert, error.alert_number, error.alert_received) == ("handshake_failure", 40, True)
 
 
+# More than one record
+
+
+@pytest.fixture
+def bulk(pki: PKI) -> Ends:
+    """A pair whose client has sent three full records and the beginning of a fourth."""
+    ends = Ends(client_context(txmembio, pki), server_context(txmembio, pki))
+    ends.handshake()
+    ends.talk()
+    ends.client.tls.write(b"x" * (3 * 16_384 + 100))
+    return ends
+
+
+@pytest.mark.parametrize(("room", "expected_calls"), [(16_384, 4), (20_000, 3), (40_000, 3), (200_000, 1)])
+@pytest.mark.parametrize("into", [False, True], ids=["bytes", "buffer"])
+def test_full_records_come_together(bulk: Ends, room: int, expected_calls: int, into: bool) -> None:
+    bulk.deliver("server")
+    received = b""
+    calls = 0
+    while len(received) < 3 * 16_384 + 100:
+        calls += 1
+        if into:
+            buffer = bytearray(room)
+            received += bytes(buffer[: bulk.server.tls.read(room, buffer)])
+        else:
+            received += bulk.server.tls.read(room)
+    assert received == b"x" * (3 * 16_384 + 100)
+    assert calls == expected_calls
+    for _ in range(2):
+        with pytest.raises(txmembio.SSLWantReadError):
+            bulk.server.tls.read(room)
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["bytes", "buffer"])
+def test_what_came_before_a_damaged_record_is_not_lost(bulk: Ends, into: bool) -> None:
+    wire = bulk.client.collect()
+    wire[-1] ^= 1
+    bulk.deliver("server")
+
+    def read() -> int:
+        if into:
+            count: int = bulk.server.tls.read(200_000, bytearray(200_000))
+            return count
+        return len(bulk.server.tls.read(200_000))
+
+    assert read() == 3 * 16_384
+    with pytest.raises(txmembio.SSLError) as caught:
+        read()
+    assert caught.value.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+    assert bulk.server.outgoing.pending  # the alert
+    with pytest.raises(txmembio.SSLEOFError):
+        read()
+
+
+def test_a_close_behind_full_records(bulk: Ends) -> None:
+    with pytest.raises(txmembio.SSLWantReadError):
+        bulk.client.tls.unwrap()
+    bulk.deliver("server")
+    assert len(bulk.server.tls.read(200_000)) == 3 * 16_384 + 100
+    assert bulk.server.tls.read(200_000) == b""
+    assert bulk.server.tls.read(200_000, bytearray(10)) == 0
+
+
+def test_the_wire_that_is_wanted(pki: PKI) -> None:
+    """Who gives just that much never has bytes too many."""
+    ends = Ends(client_context(txmembio, pki), server_context(txmembio, pki))
+    ends.handshake()
+    ends.talk()
+    ends.client.tls.write(b"hello")
+    wire = ends.client.collect()
+    with pytest.raises(txmembio.SSLWantReadError):
+        ends.server.tls.read(100)
+    asked = []
+    while True:
+        asked.append(ends.server.tls.wire_wanted)
+        ends.server.incoming.write(bytes(wire[: asked[-1]]))
+        del wire[: asked[-1]]
+        try:
+            assert ends.server.tls.read(100) == b"hello"
+            break
+        except txmembio.SSLWantReadError:
+            continue
+    assert asked[0] == 5 and not wire
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_context_assigned_after_the_handshake(pki: PKI, module: Any) -> None:
+    ends = Ends(client_context(module, pki), server_context(module, pki))
+    ends.handshake()
+    other = client_context(module, pki)
+    ends.client.tls.context = other
+    assert ends.client.tls.context is other is ends.client.tls._sslobj.context
+    assert ends.client.tls._sslobj.owner is ends.client.tls
+    ends.talk()
+
+
 # Lives
 
 

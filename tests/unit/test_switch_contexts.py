@@ -65,7 +65,7 @@ def test_standard_contexts_become_ours(pki: PKI) -> None:
     assert not isinstance(server, txmembio.SSLContext)
 
 
-@pytest.mark.parametrize("value", [None, True, {"certfile": "x"}, txmembio.SSLContext()])
+@pytest.mark.parametrize("value", [None, True, {"certfile": "x"}, txmembio.SSLContext(txmembio.PROTOCOL_TLS_CLIENT)])
 def test_all_else_stays_as_it_is(value: object) -> None:
     assert _contexts.ours(value) is value
 

@@ -21,6 +21,12 @@ extern int txm_py_client_hello(void *handle, const unsigned char *name, size_t l
 extern int txm_py_alpn(void *handle, const unsigned char *offered, unsigned int length);
 extern int txm_py_verify(void *handle, int ok, X509_STORE_CTX *store);
 extern void txm_py_keylog(void *handle, const char *line);
+extern void txm_py_message(void *handle, int sent, int version, int content_type, const unsigned char *data,
+                           size_t length);
+extern unsigned int txm_py_psk_client(void *handle, const char *hint, char *identity, unsigned int identity_room,
+                                      unsigned char *secret, unsigned int secret_room);
+extern unsigned int txm_py_psk_server(void *handle, const char *identity, unsigned char *secret,
+                                      unsigned int secret_room);
 
 static txm_connection *connection_of(const SSL *ssl) { return SSL_get_app_data(ssl); }
 
@@ -194,6 +200,35 @@ static void on_keylog(const SSL *ssl, const char *line)
         txm_py_keylog(c->handle, line);
 }
 
+/* Every message of the protocol but application data, for somebody who looks into a connection. */
+static void on_message(int sent, int version, int content_type, const void *data, size_t length, SSL *ssl, void *unused)
+{
+    const txm_connection *c = connection_of(ssl);
+    (void)unused;
+    if (c != NULL && (c->wants & TXM_WANTS_MESSAGES))
+        txm_py_message(c->handle, sent, version, content_type, data, length);
+}
+
+#ifndef OPENSSL_NO_PSK
+/* 0 bytes are no key, which refuses the handshake (SSL_CTX_set_psk_client_callback(3)). */
+static unsigned int on_psk_client(SSL *ssl, const char *hint, char *identity, unsigned int identity_room,
+                                  unsigned char *secret, unsigned int secret_room)
+{
+    const txm_connection *c = connection_of(ssl);
+    if (c == NULL || !(c->wants & TXM_WANTS_PSK))
+        return 0;
+    return txm_py_psk_client(c->handle, hint, identity, identity_room, secret, secret_room);
+}
+
+static unsigned int on_psk_server(SSL *ssl, const char *identity, unsigned char *secret, unsigned int secret_room)
+{
+    const txm_connection *c = connection_of(ssl);
+    if (c == NULL || !(c->wants & TXM_WANTS_PSK))
+        return 0;
+    return txm_py_psk_server(c->handle, identity, secret, secret_room);
+}
+#endif
+
 void txm_callbacks_install(SSL_CTX *context)
 {
     SSL_CTX_set_info_callback(context, on_info);
@@ -203,6 +238,24 @@ void txm_callbacks_install(SSL_CTX *context)
 }
 
 void txm_keylog_enable(SSL_CTX *context, int on) { SSL_CTX_set_keylog_callback(context, on ? on_keylog : NULL); }
+
+void txm_messages_enable(SSL_CTX *context, int on) { SSL_CTX_set_msg_callback(context, on ? on_message : NULL); }
+
+/* Without a callback OpenSSL offers no cipher suite with a pre-shared key. */
+#ifdef OPENSSL_NO_PSK /* then Python has refused already */
+void txm_psk_client_enable(SSL_CTX *context, int on) { (void)context, (void)on; }
+void txm_psk_server_enable(SSL_CTX *context, int on) { (void)context, (void)on; }
+#else
+void txm_psk_client_enable(SSL_CTX *context, int on)
+{
+    SSL_CTX_set_psk_client_callback(context, on ? on_psk_client : NULL);
+}
+
+void txm_psk_server_enable(SSL_CTX *context, int on)
+{
+    SSL_CTX_set_psk_server_callback(context, on ? on_psk_server : NULL);
+}
+#endif
 
 void txm_verify_set(SSL_CTX *context, int mode) { SSL_CTX_set_verify(context, mode, on_verify); }
 

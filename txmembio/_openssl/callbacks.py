@@ -26,6 +26,9 @@ class Answers(Protocol):
     def on_alpn(self, offered: list[bytes]) -> bytes | None: ...
     def on_verify(self, ok: bool, store: Any) -> bool: ...
     def on_keylog(self, line: bytes) -> None: ...
+    def on_message(self, sent: bool, version: int, content_type: int, data: bytes) -> None: ...
+    def on_psk_client(self, hint: bytes | None) -> tuple[bytes, bytes]: ...
+    def on_psk_server(self, identity: bytes | None) -> bytes: ...
 
 
 def handle_for(connection: Answers) -> Any:
@@ -89,6 +92,45 @@ def txm_py_keylog(handle: Any, line: Any) -> None:
         return 0
 
     _asked(handle, 0, answer)
+
+
+@ffi.def_extern(error=None)  # type: ignore[untyped-decorator]
+def txm_py_message(handle: Any, sent: int, version: int, content_type: int, data: Any, length: int) -> None:
+    def answer(connection: Answers) -> int:
+        connection.on_message(bool(sent), version, content_type, ffi.buffer(data, length)[:])
+        return 0
+
+    _asked(handle, 0, answer)
+
+
+def _written(text: bytes, room: int, buffer: Any, what: str) -> int:
+    if len(text) > room:
+        raise ValueError(f"{what} has {len(text)} bytes, expected at most {room}")
+    ffi.memmove(buffer, text, len(text))
+    return len(text)
+
+
+@ffi.def_extern(error=0)  # type: ignore[untyped-decorator]
+def txm_py_psk_client(handle: Any, hint: Any, identity: Any, identity_room: int, secret: Any, secret_room: int) -> int:
+    """How long the pre-shared key is, in bytes; 0 refuses."""
+
+    def answer(connection: Answers) -> int:
+        name, key = connection.on_psk_client(ffi.string(hint) if hint != ffi.NULL else None)
+        _written(name + b"\0", identity_room, identity, "the PSK identity, with the NUL that ends it,")
+        return _written(key, secret_room, secret, "the pre-shared key")
+
+    return _asked(handle, 0, answer)
+
+
+@ffi.def_extern(error=0)  # type: ignore[untyped-decorator]
+def txm_py_psk_server(handle: Any, identity: Any, secret: Any, secret_room: int) -> int:
+    """The same on a server."""
+
+    def answer(connection: Answers) -> int:
+        key = connection.on_psk_server(ffi.string(identity) if identity != ffi.NULL else None)
+        return _written(key, secret_room, secret, "the pre-shared key")
+
+    return _asked(handle, 0, answer)
 
 
 @ffi.def_extern(error=-1)  # type: ignore[untyped-decorator]

@@ -25,4 +25,32 @@ static int SSL_get_handshake_rtt(const SSL *ssl, uint64_t *microseconds)
 #define TXM_HAS_WINSTORE 0
 #endif
 
+/* Versions and key exchanges that a build of OpenSSL can leave out. */
+#ifdef OPENSSL_NO_SSL3
+#define TXM_HAS_SSLv3 0
+#else
+#define TXM_HAS_SSLv3 1
+#endif
+#ifdef OPENSSL_NO_TLS1
+#define TXM_HAS_TLSv1 0
+#else
+#define TXM_HAS_TLSv1 1
+#endif
+#ifdef OPENSSL_NO_TLS1_1
+#define TXM_HAS_TLSv1_1 0
+#else
+#define TXM_HAS_TLSv1_1 1
+#endif
+#ifdef OPENSSL_NO_PSK
+#define TXM_HAS_PSK 0
+static int SSL_CTX_use_psk_identity_hint(SSL_CTX *context, const char *hint)
+{
+    (void)context;
+    (void)hint;
+    return 0;
+}
+#else
+#define TXM_HAS_PSK 1
+#endif
+
 #endif

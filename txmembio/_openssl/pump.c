@@ -63,8 +63,10 @@ static int bio_read(BIO *bio, char *out, size_t room, size_t *taken)
     if (c->lent_left == 0) {
         if (c->eof)
             c->eof_read = 1;
-        else
+        else {
+            c->asked = room;
             BIO_set_retry_read(bio);
+        }
         return 0;
     }
     if (room > c->lent_left)
@@ -508,4 +510,64 @@ int txm_operate(txm_connection *c, txm_scratch *scratch, int operation, const ch
     r->consumed = wire_length - c->lent_left;
     (void)end(c, scratch, TXM_SEE_REPORT);
     return r->status;
+}
+
+/* --- the usual case of a facade's read and write ------------------------------------------------------------------- */
+
+/* What these two do not take: txm_operate() does. */
+static int unusual(const txm_connection *c) { return !c->established || (c->wants & TXM_WANTS_MESSAGES); }
+
+/* Returns how many bytes of wire the whole of plaintext has become. Else TXM_NOT_HERE, and nothing has happened, or
+ * TXM_SEE_REPORT, which is txm_operate()'s report of the same step, with the connection held. */
+long long txm_write(txm_connection *c, txm_scratch *scratch, const char *plaintext, size_t length)
+{
+    txm_report *r = &scratch->report;
+    size_t moved = 0;
+    int ok;
+    if (!begin(c, scratch, NULL, 0))
+        return TXM_SEE_REPORT;
+    if (unusual(c) || length == 0 || fitting(scratch, length) < length)
+        return end(c, scratch, TXM_NOT_HERE);
+    ok = SSL_write_ex(c->ssl, plaintext, length, &moved);
+    if (!ok)
+        judge(c, r, ok);
+    r->plaintext = moved;
+    c->plaintext_sent += moved;
+    return end(c, scratch, ok ? (long long)r->wire : TXM_SEE_REPORT);
+}
+
+/* Returns how many bytes of plaintext it has put into target (NULL for the scratch), with TXM_LEFT added where wire, or
+ * plaintext, is left for the next call. Else as above; r->consumed is always right.
+ *
+ * One record's worth, as OpenSSL gives it; but the next one too where the last was full, since then more of the same is
+ * on its way. */
+long long txm_read(txm_connection *c, txm_scratch *scratch, const char *wire, size_t at, size_t length, char *target,
+                   size_t room)
+{
+    txm_report *r = &scratch->report;
+    int ok;
+    if (!begin(c, scratch, wire + at, length - at))
+        return TXM_SEE_REPORT;
+    if (unusual(c) || room == 0)
+        return end(c, scratch, TXM_NOT_HERE);
+    if (target == NULL)
+        target = scratch->plaintext;
+    for (;;) {
+        size_t got = 0;
+        ok = SSL_read_ex(c->ssl, target + r->plaintext, room - r->plaintext, &got);
+        if (!ok) {
+            judge(c, r, ok);
+            if (r->plaintext != 0) /* what ended it is said again, or said then: an incomplete record, a close */
+                r->status &= ~(TXM_WANT_WIRE | TXM_CLOSED);
+            break;
+        }
+        r->plaintext += got;
+        if (got < RECORD_PLAINTEXT || c->lent_left == 0 || r->plaintext == room || r->wire != 0)
+            break;
+    }
+    c->plaintext_received += r->plaintext;
+    r->consumed = length - at - c->lent_left;
+    if (r->status != 0 || r->wire != 0)
+        return end(c, scratch, TXM_SEE_REPORT);
+    return end(c, scratch, (long long)r->plaintext + (c->lent_left != 0 || SSL_has_pending(c->ssl) ? TXM_LEFT : 0));
 }

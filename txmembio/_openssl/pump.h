@@ -37,6 +37,12 @@
 /* What the hot functions return when there is more to tell than a number of bytes. */
 #define TXM_SEE_REPORT -1
 
+/* What txm_read() and txm_write() return for a case that they leave to txm_operate(). */
+#define TXM_NOT_HERE -2
+
+/* What txm_read() adds to the number of bytes where the next call will find more: no scratch has room for so many. */
+#define TXM_LEFT 1073741824
+
 /* The single steps of txm_operate(), for facades that must do one thing at a time. */
 #define TXM_OP_HANDSHAKE 1
 #define TXM_OP_READ 2
@@ -50,6 +56,8 @@
 #define TXM_WANTS_VERIFY 2
 #define TXM_WANTS_ALPN 4
 #define TXM_WANTS_KEYLOG 8
+#define TXM_WANTS_PSK 16
+#define TXM_WANTS_MESSAGES 32
 
 /* Why something failed: OpenSSL's queue of this thread, emptied into data that can leave the thread. */
 typedef struct {
@@ -89,6 +97,7 @@ typedef struct {
     int wants;                /* TXM_WANTS_ bits */
     int eof;                  /* set by Python: the wire ended */
     int eof_read;             /* OpenSSL has asked for wire beyond that end */
+    size_t asked;             /* bytes that OpenSSL asked for when the wire ran out: the rest of a record or its header */
     int established;          /* the handshake is complete */
     int sendable;             /* and Python has not closed: application data may go out */
     int failed;               /* a TXM_FAILED or TXM_TRUNCATED was reported to receive or send */
@@ -131,6 +140,9 @@ long long txm_send(txm_connection *connection, txm_scratch *scratch, const char 
 long long txm_send_held(txm_connection *connection, txm_scratch *scratch, const char *plaintext, size_t length);
 int txm_operate(txm_connection *connection, txm_scratch *scratch, int operation, const char *wire, size_t wire_length,
                 char *data, size_t length);
+long long txm_write(txm_connection *connection, txm_scratch *scratch, const char *plaintext, size_t length);
+long long txm_read(txm_connection *connection, txm_scratch *scratch, const char *wire, size_t at, size_t length,
+                   char *target, size_t room);
 
 int txm_enter(txm_connection *connection);
 void txm_leave(txm_connection *connection);
@@ -151,6 +163,9 @@ int txm_warm_connections(void);
 
 void txm_callbacks_install(SSL_CTX *context);
 void txm_keylog_enable(SSL_CTX *context, int on);
+void txm_messages_enable(SSL_CTX *context, int on);
+void txm_psk_client_enable(SSL_CTX *context, int on);
+void txm_psk_server_enable(SSL_CTX *context, int on);
 void txm_verify_set(SSL_CTX *context, int mode);
 int txm_connection_switch(txm_connection *connection, SSL_CTX *context, const char *groups,
                           const unsigned char *session_id_context, unsigned int length);

@@ -80,7 +80,7 @@ def _version_text(number: int) -> str:
 
 def _has_group(name: str) -> bool:
     try:
-        txmembio.SSLContext().set_groups(name)
+        txmembio.SSLContext(txmembio.PROTOCOL_TLS_CLIENT).set_groups(name)
     except ValueError:
         return False
     return True

@@ -125,7 +125,7 @@ class StartTLSFactory(WrappingFactory):
         **settings: Unpack[ServerSettings],
     ) -> None:
         super().__init__(wrappedFactory)
-        check_settings(SSLContext(), False, hostname, **settings)  # all but the context is known now
+        check_settings(SSLContext(PROTOCOL_TLS_SERVER), False, hostname, **settings)  # all but the context is known now
         self.counters = settings.get("counters") or Counters()
         self._settings: ServerSettings = {**settings, "counters": self.counters}
         self._hostname = hostname

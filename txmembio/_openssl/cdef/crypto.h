@@ -26,6 +26,9 @@ const char *OBJ_nid2sn(int nid);
 const char *OBJ_nid2ln(int nid);
 int OBJ_sn2nid(const char *name);
 int OBJ_txt2nid(const char *name);
+ASN1_OBJECT *OBJ_nid2obj(int nid);
+ASN1_OBJECT *OBJ_txt2obj(const char *name, int no_name);
+void ASN1_OBJECT_free(ASN1_OBJECT *object);
 int OBJ_obj2nid(const ASN1_OBJECT *object);
 int OBJ_obj2txt(char *buffer, int size, const ASN1_OBJECT *object, int no_name);
 #define NID_undef ...

@@ -92,6 +92,7 @@ size_t SSL_get_peer_finished(const SSL *ssl, void *buffer, size_t count);
 int SSL_export_keying_material(SSL *ssl, unsigned char *out, size_t length, const char *label, size_t label_length, const unsigned char *context, size_t context_length, int use_context);
 int SSL_session_reused(const SSL *ssl);
 int SSL_set_session(SSL *ssl, SSL_SESSION *session);
+int SSL_set_session_id_context(SSL *ssl, const unsigned char *id, unsigned int length);
 SSL_SESSION *SSL_get1_session(SSL *ssl);
 const char *SSL_state_string_long(const SSL *ssl);
 X509 *SSL_get_certificate(const SSL *ssl);
