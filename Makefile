@@ -25,7 +25,7 @@ DIST := $(VENV)/dist
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md) \
 	$(shell find txmembio twisted -name __pycache__ -prune -o \( -type d -o -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \) -print)
 
-.PHONY: help test test-quick demo develop bench bench-quick soak lint format c-check fuzz wheel sdist test-chroot clean
+.PHONY: help test test-quick test-applications demo develop bench bench-quick soak lint format c-check fuzz wheel sdist test-chroot clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,7 @@ help:
 	@echo "make demo         serve a site over TLS without pyOpenSSL, and fetch it"
 	@echo "make test         build a wheel, install it, and run all tests on it"
 	@echo "make test-quick   the same without the tests that build packages"
+	@echo "make test-applications  Scrapy, Buildbot, Synapse and others without pyOpenSSL (minutes; the package index)"
 	@echo "make develop      build in place, and run the quick tests on the checkout"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make format       let ruff mend what it can"
@@ -81,16 +82,19 @@ $(VENV)/.inplace: $(VENV)/.installed
 
 # From a folder other than the checkout's own, so that Python cannot find the checkout instead of what is installed.
 test: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest $(PYTEST_ARGS)
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not applications" $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not packaging" $(PYTEST_ARGS)
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not packaging and not applications" $(PYTEST_ARGS)
+
+test-applications: $(VENV)/.installed
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest applications $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed
 	@cd $(VENV) && $(SCRIPTS)/python -m txmembio demo
 
 develop: $(VENV)/.inplace
-	cd tests && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PY)" -m pytest -m "not packaging" $(PYTEST_ARGS)
+	cd tests && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PY)" -m pytest -m "not packaging and not applications" $(PYTEST_ARGS)
 
 # Benchmarks are not installed; they run from the checkout, so it is built too.
 bench: $(VENV)/.inplace

@@ -736,6 +736,9 @@ class Connection(Facts):
         self._refused_name = f": the server name {name!r} was refused" if name else ": no server name was given"
         return alert
 
+    def on_info(self, where: int, value: int) -> None:
+        """A step of the handshake, or an alert: only where TXM_WANTS_INFO is set, which nothing here does."""
+
     def on_alpn(self, offered: list[bytes]) -> bytes | None:
         """The ALPN callback's answer: one of those offered, or None to go on without."""
         chosen = self._alpn([protocol.decode("utf-8", "replace") for protocol in offered])

@@ -105,6 +105,7 @@ class BaseContext:
     _verify_mode: VerifyMode
     _post_handshake_auth: bool
     _trusted: Any  # a digest of all that was trusted
+    _warns = True  # of what the standard library warns of
     _settled: bool  # the session-id context, which follows from the above, is up to date
 
     def __new__(cls, protocol: int | None = None, *args: object, **kwargs: object) -> Self:
@@ -120,7 +121,7 @@ class BaseContext:
             self._protocol = SSLMethod(index(protocol))
         except ValueError:
             raise ValueError(f"invalid or unsupported protocol version: {protocol!r}") from None
-        if self._protocol not in (PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER):
+        if self._warns and self._protocol not in (PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER):
             _deprecated(f"ssl.{self._protocol.name} is deprecated")
         method = {PROTOCOL_TLS_CLIENT: lib.TLS_client_method, PROTOCOL_TLS_SERVER: lib.TLS_server_method}
         lib.txm_errors_clear()

@@ -148,7 +148,7 @@ _HINTS = {
 class Cause:
     """One failure as OpenSSL's queue told it: the newest error's library, reason and text, and the text beside it."""
 
-    __slots__ = ("data", "library", "number", "reason", "text")
+    __slots__ = ("codes", "data", "library", "number", "reason", "text")
 
     def __init__(self, errors: Any) -> None:
         self.library: str | None = None
@@ -156,6 +156,7 @@ class Cause:
         self.number = 0
         self.text = ""
         self.data = ffi.string(errors.data).decode("utf-8", "replace")
+        self.codes: list[int] = list(errors.codes)[: errors.count]  # all of the queue, oldest first
         if not errors.count:
             return
         code = errors.codes[errors.count - 1]

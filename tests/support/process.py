@@ -115,6 +115,10 @@ class Process:
         """Whether it still runs."""
         return self._popen.poll() is None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._popen.send_signal(number)
+
     def transcript(self) -> str:
         """All it said, for the message of a failure."""
         return f"--- output\n{self.output.decode('utf-8', 'replace')}\n--- errors\n{self.errors}"

@@ -47,6 +47,7 @@ PREAMBLE = """
 #include <openssl/ssl.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
+#include <openssl/ec.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #if OPENSSL_VERSION_NUMBER < 0x30000000L

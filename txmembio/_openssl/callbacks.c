@@ -30,15 +30,19 @@ extern unsigned int txm_py_psk_server(void *handle, const char *identity, unsign
 
 static txm_connection *connection_of(const SSL *ssl) { return SSL_get_app_data(ssl); }
 
-/* Keeps the last alert of each direction, so that an error can name it. */
+extern void txm_py_info(void *handle, int where, int value); /* as the others above */
+
+/* Keeps the last alert of each direction, so that an error can name it; and tells Python of every step where it wants to
+ * know. */
 static void on_info(const SSL *ssl, int where, int value)
 {
-    txm_connection *c;
+    txm_connection *c = connection_of(ssl);
     int description = value & 0xff; /* SSL_CTX_set_info_callback(3): level << 8 | description */
-    if (!(where & SSL_CB_ALERT) || description == SSL_AD_CLOSE_NOTIFY)
-        return;
-    c = connection_of(ssl);
     if (c == NULL)
+        return;
+    if (c->wants & TXM_WANTS_INFO)
+        txm_py_info(c->handle, where, value);
+    if (!(where & SSL_CB_ALERT) || description == SSL_AD_CLOSE_NOTIFY)
         return;
     if (where & SSL_CB_WRITE)
         c->alert_sent = description;
@@ -67,7 +71,7 @@ static void write_down(txm_connection *c, X509_STORE_CTX *store)
 
 /* Lets Python decide about a certificate where it asked to, and writes down a refusal: the first one ends verification,
  * and OpenSSL's complaints that Python has waved through are none. With SSL_VERIFY_NONE nobody is refused, so nobody is
- * asked. */
+ * asked, unless it said TXM_WANTS_VERIFY_ALWAYS. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -75,7 +79,8 @@ static int on_verify(int ok, X509_STORE_CTX *store)
     int verdict = ok;
     if (c == NULL)
         return ok;
-    if ((c->wants & TXM_WANTS_VERIFY) && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE) {
+    if ((c->wants & TXM_WANTS_VERIFY) &&
+        (SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE || (c->wants & TXM_WANTS_VERIFY_ALWAYS))) {
         verdict = txm_py_verify(c->handle, ok, store);
         if (verdict)
             X509_STORE_CTX_set_error(store, X509_V_OK);

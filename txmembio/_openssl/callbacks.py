@@ -22,6 +22,7 @@ class Answers(Protocol):
 
     callback_error: BaseException | None
 
+    def on_info(self, where: int, value: int) -> None: ...
     def on_client_hello(self, server_name: bytes | None) -> int | None: ...
     def on_alpn(self, offered: list[bytes]) -> bytes | None: ...
     def on_verify(self, ok: bool, store: Any) -> bool: ...
@@ -151,3 +152,12 @@ def txm_py_password(buffer: Any, size: int, writing: int, handle: Any) -> int:
         return -1
     ffi.memmove(buffer, password, len(password))
     return len(password)
+
+
+@ffi.def_extern(error=None)  # type: ignore[untyped-decorator]
+def txm_py_info(handle: Any, where: int, value: int) -> None:
+    def answer(connection: Answers) -> int:
+        connection.on_info(where, value)
+        return 0
+
+    _asked(handle, 0, answer)

@@ -184,3 +184,14 @@ const GENERAL_NAME *txm_access_location(const ACCESS_DESCRIPTION *access);
 /* --- library.c: the library that is really there ----------------------------------------------------------------- */
 
 int txm_library_path(char *path, size_t room);
+
+/* --- native.c: what only facades that mirror OpenSSL's own API ask for ---------------------------------------------- */
+
+/* More bits of txm_connection.wants: every step of a handshake, and certificates even where nobody is refused
+ * (SSL_VERIFY_NONE). */
+#define TXM_WANTS_INFO 64
+#define TXM_WANTS_VERIFY_ALWAYS 128
+
+long long txm_read_now(txm_connection *connection, txm_scratch *scratch, const char *wire, size_t wire_length,
+                       size_t length);
+long long txm_write_now(txm_connection *connection, txm_scratch *scratch, const char *data, size_t length);

@@ -3,6 +3,7 @@
     info    what this installation is made of
     demo    serve a site over TLS without pyOpenSSL, and fetch it
     run     install the switch, and run a program
+    audit   what still wants pyOpenSSL, and what of that txmembio supplies
 
 A command's own module does the work, and is imported when the command is asked for: `info` needs the core alone.
 """
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_info(commands)
     _add_demo(commands)
     _add_run(commands)
+    _add_audit(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
     program: list[str] = []
     if given[:1] == ["run"]:
@@ -78,6 +80,17 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(run=_run, usage=parser.error)
 
 
+def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "say what still wants pyOpenSSL, and what of that txmembio supplies"
+    more = "Nothing of it is imported. Exit status: 0 if nothing is missing, 1 if something is, 2 for mistakes."
+    parser = commands.add_parser("audit", help=text, description=f"{text}. {more}")
+    what = "packages, modules, distributions, folders, files; all that is installed if left out"
+    parser.add_argument("what", nargs="*", metavar="PACKAGE|PATH", help=what)
+    parser.add_argument("--tests", action="store_true", help="count modules of tests as well")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_audit, usage_error=parser.error)
+
+
 def _targets(text: str) -> tuple[str, ...]:
     targets = tuple(filter(None, text.split(",")))
     try:
@@ -116,3 +129,14 @@ def _demo(options: argparse.Namespace) -> int:
     from txmembio.cli import demo
 
     return demo.main(options.port, options.keep)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from txmembio.cli import audit
+
+    try:
+        found = audit.audit(options.what, options.tests)
+    except ValueError as error:
+        options.usage_error(str(error))
+    print(audit.as_json(found) if options.json else audit.as_text(found))
+    return int(found.missing)

@@ -80,12 +80,4 @@ def _choice() -> str:
 
 
 def _module(target: str) -> Target:
-    name = f"{__name__}.{TARGETS[target]}"
-    try:
-        return cast(Target, import_module(name))
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        from txmembio import InstallError
-
-        raise InstallError(f"this version of txmembio cannot install {target!r} yet") from None
+    return cast(Target, import_module(f"{__name__}.{TARGETS[target]}"))

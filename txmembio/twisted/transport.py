@@ -122,6 +122,8 @@ class TLSTransport(ProtocolWrapper):
 
     disconnecting: bool
 
+    _proxy = ProducerProxy
+
     def __init__(self, factory: TLSFactory, wrappedProtocol: IProtocol, connection: Connection) -> None:
         self.factory: TLSFactory = factory
         self.wrappedProtocol = wrappedProtocol
@@ -148,7 +150,7 @@ class TLSTransport(ProtocolWrapper):
         self._answered = 0  # bytes of wire that the peer has caused since the handshake, or since it last read them
         self._unsent = 0  # at the last look of the shutdown's timer
         # TLS 1.3 tickets come after the handshake: looked for with the first plaintext, which seldom comes before them
-        self._session_due = factory.sessions is not None
+        self._session_due = getattr(factory, "sessions", None) is not None
         self._reason: Failure | None = None  # decided before the transport beneath reported the end
         if IHalfCloseableProtocol.providedBy(wrappedProtocol):
             directlyProvides(self, IHalfCloseableProtocol)
@@ -398,7 +400,7 @@ class TLSTransport(ProtocolWrapper):
         if not self._writable:
             producer.stopProducing()
             return
-        self._producer = ProducerProxy(self, producer, streaming)
+        self._producer = self._proxy(self, producer, streaming)
         if streaming or self._established:
             self._producer.attach()
 

@@ -27,3 +27,8 @@ typedef ... ASN1_INTEGER;
 typedef ... ASN1_TIME;
 typedef ... ASN1_OBJECT;
 typedef ... ASN1_OCTET_STRING;
+typedef ... X509_REQ;
+typedef ... X509_EXTENSION;
+typedef struct { ...; } X509V3_CTX;
+typedef ... EVP_PKEY_CTX;
+typedef ... OSSL_LIB_CTX;
