@@ -136,6 +136,7 @@ class Connection(Facts):
         self._c: Any = ffi.gc(made, lib.txm_connection_free, 15_000)
         self._ssl: Any = made.ssl
         self._context = context
+        self._identity = context._identity
         self._wire: list[bytes] = []
         self._kept: list[bytes] = []
         self._unread = b""
@@ -183,7 +184,9 @@ class Connection(Facts):
         """The context that applies. Assigned in an SNI callback, another one takes over entirely: certificate,
         verification, versions, ciphers, tickets; groups and ALPN too, unless the new one has none of its own. Ticket
         keys stay those of the context that the connection was made with (SSL_set_SSL_CTX(3)).
-        Later it is too late for most of these: raises ValueError once the handshake is complete."""
+        On a client, what the new one says of the server's name applies, too. Later it is too late for most of these:
+        raises ValueError once the handshake is complete, and on a client without a name for a context that checks it.
+        """
         return self._context
 
     @context.setter
@@ -195,16 +198,31 @@ class Connection(Facts):
             return
         if self.handshake_complete:
             raise ValueError("the context cannot be changed once the handshake is complete")
+        if not self.server_side and context.check_hostname and not self.server_hostname:
+            raise ValueError("check_hostname requires server_hostname")
         context._settle()
         with Inside(self._c):
             lib.txm_errors_clear()
-            identity = context._identity
+            # See SSLContext.connection(): OpenSSL's own session of a key has none.
+            identity = b"" if context._psk_client is not None and not self.server_side else context._identity
             if not lib.txm_connection_switch(
                 self._c, context._native, context._groups or NULL, identity, len(identity)
             ):
                 raise errors.queued("switching to another context")
             self._context = context
+            self._identity = context._identity
             self._take_callbacks(context)
+            if not self.server_side:
+                self._take_name(context)
+
+    def _take_name(self, context: SSLContext) -> None:
+        """After a client's switch: whom it expects, and no session that other rules have made."""
+        # An empty session-id context cannot tell those apart; elsewhere OpenSSL compares, and refuses.
+        if context._psk_client is not None and not lib.SSL_set_session(self._ssl, NULL):
+            raise errors.queued("taking back a session")
+        if self.server_hostname is not None:
+            name = ServerName(self.server_hostname)
+            name.apply(self._ssl, check=context.check_hostname, flags=context._host_flags)
 
     def set_alpn_protocols(self, protocols: list[str]) -> None:
         """ALPN for this connection alone: what a client offers, what a server picks from, in order of preference
@@ -226,7 +244,8 @@ class Connection(Facts):
         """Offers a session of an earlier connection. Clients only, before the handshake; raises ValueError otherwise,
         and for a session of another context or of a server that the peer's name would not be right for: nothing of
         that is verified again when a session is resumed. One from before the context's rules were changed is not
-        offered, and the handshake will be a full one."""
+        offered, and the handshake will be a full one; so it is with one from bytes where the context has a callback
+        for pre-shared keys."""
         if self.server_side:
             raise ValueError("session can only be specified in client mode")
         # Resuming skips verification, so a session is only good where the same rules had made it.
@@ -241,7 +260,12 @@ class Connection(Facts):
                 raise ValueError(f"the session was made with a server whose certificate is not for {name.given!r}")
         length = ffi.new("unsigned int *")
         rules = lib.SSL_SESSION_get0_id_context(session._session, length)
-        expected = self._context._identity if self._context._psk_client is None else b""
+        expected = self._identity
+        if self._context._psk_client is not None:
+            # Its sessions say nothing of the rules (SSLContext.connection()); what we have noted does.
+            if session._context is not self._context or session._identity != expected:
+                return
+            expected = b""
         if copied(rules, length[0]) != expected:  # OpenSSL would fail the handshake instead
             return
         # A copy: OpenSSL changes a session when tickets arrive, and the caller's may be offered elsewhere too.

@@ -287,7 +287,7 @@ class SSLContext(CertificateContext):
     def set_psk_client_callback(self, callback: PSKClientCallback | None) -> None:
         """On a client: `callback(hint) -> (identity, key)` gives what it shares with the server (RFC 4279, RFC 8446
         section 4.2.11); the hint is None where the server gave none, and always in TLS 1.3. An exception, or an empty
-        key, refuses the handshake. None takes the callback away. Raises SSLError on a server's context."""
+        key, refuses, in TLS 1.3 too. None takes the callback away. Raises SSLError on a server's context."""
         if self._protocol == PROTOCOL_TLS_SERVER:
             text = "Cannot add PSK client callback to a PROTOCOL_TLS_SERVER context"
             raise errors.make(errors.SSLError, 1, text)
@@ -297,8 +297,10 @@ class SSLContext(CertificateContext):
         lib.txm_psk_client_enable(self._native, callback is not None)
 
     def set_psk_server_callback(self, callback: PSKServerCallback | None, identity_hint: str | None = None) -> None:
-        """On a server: `callback(identity) -> key`; an empty key refuses. `identity_hint` goes to clients that speak
-        TLS 1.2. Otherwise as for clients."""
+        """On a server: `callback(identity) -> key`. An empty key says that the identity is not known: TLS 1.2 refuses
+        the handshake; TLS 1.3 goes on without a key, and so with the certificate if there is one, since a ticket comes
+        as an identity, too. An exception refuses. One that is not UTF-8 (RFC 4279 section 5.1) is not known, and
+        the callback is not asked. `identity_hint` goes to clients that speak TLS 1.2. Otherwise as for clients."""
         if self._protocol == PROTOCOL_TLS_CLIENT:
             text = "Cannot add PSK server callback to a PROTOCOL_TLS_CLIENT context"
             raise errors.make(errors.SSLError, 1, text)
@@ -319,7 +321,11 @@ class SSLContext(CertificateContext):
     def _on_psk_server(self, identity: bytes | None) -> bytes:
         if self._psk_server is None:
             return b""
-        return bytes(memoryview(self._psk_server(identity.decode() if identity else None)))
+        try:
+            name = identity.decode() if identity else None
+        except UnicodeDecodeError:  # a TLS 1.3 ticket, as a rule
+            return b""
+        return bytes(memoryview(self._psk_server(name)))
 
     # --- tickets and sessions ---
 

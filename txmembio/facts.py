@@ -63,13 +63,14 @@ class Traffic(NamedTuple):
 class Facts:
     """The part of a Connection that only looks. `_c` is its ``txm_connection *``, `_ssl` the ``SSL *`` in it."""
 
-    __slots__ = ("_asked_after", "_c", "_context", "_ssl", "handshake_complete", "server_side")
+    __slots__ = ("_asked_after", "_c", "_context", "_identity", "_ssl", "handshake_complete", "server_side")
 
     _asked_after: bytes | None  # the client's Finished when it was asked for a certificate, until it has answered
 
     _c: Any
     _ssl: Any
     _context: SSLContext
+    _identity: bytes  # the session-id context of the rules that the context had when this was made
     handshake_complete: bool
     server_side: bool
 
@@ -259,7 +260,7 @@ class Facts:
             lib.SSL_SESSION_free(session)
             if copy == NULL:
                 raise errors.queued("copying a session")
-            return SSLSession(copy, self._context)
+            return SSLSession(copy, self._context, self._identity)
 
     @property
     def session_reused(self) -> bool:

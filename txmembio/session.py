@@ -14,11 +14,12 @@ class SSLSession:
     """A TLS session (RFC 5246 section 7.4.1.2) or TLS 1.3 ticket (RFC 8446 section 4.6.1), for
     ``SSLContext.connection(session=…)``. The standard library's attributes, and bytes to keep it in."""
 
-    __slots__ = ("_context", "_session")
+    __slots__ = ("_context", "_identity", "_session")
 
-    def __init__(self, session: Any, context: object = None) -> None:
+    def __init__(self, session: Any, context: object = None, identity: bytes | None = None) -> None:
         """Takes over an ``SSL_SESSION *`` of the core. Others get theirs from a connection, or by from_bytes()."""
         self._context = context  # the one it was made under, None if it came from bytes
+        self._identity = identity  # the session-id context of the rules that were its context's then
         self._session = ffi.gc(session, lib.SSL_SESSION_free)
 
     @classmethod

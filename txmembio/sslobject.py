@@ -47,6 +47,7 @@ COPIED_TWICE = 2048
 """Bytes of wire up to which one more copy is cheaper than decrypting into somebody's buffer, which takes 400 ns."""
 
 _from_buffer = ffi.from_buffer
+_release = ffi.release
 _CHARS = ffi.typeof("char[]")
 
 
@@ -165,7 +166,10 @@ class SSLObject:
                 if not moved or operation != _READ:
                     give_scratch(scratch)
                     self._report_callback_error()
-                    raise error
+                    try:
+                        raise error
+                    finally:
+                        del error  # or its traceback would keep this frame, and that the connection
                 self._failed_later = error
         if plaintext and moved:
             self._plaintext = scratch.plaintext[:moved]
@@ -252,7 +256,10 @@ class SSLObject:
             return b""
         error, self._failed_later = self._failed_later, None
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error
         self._incoming._joined()
         if not self._read_steps(None, min(len, _ROOM)):
             return b""
@@ -293,6 +300,14 @@ class SSLObject:
             buffer[:moved] = plaintext  # type: ignore[assignment]
             return moved
         into = _from_buffer(_CHARS, buffer, True)
+        try:
+            return self._read_lent(len, into)
+        finally:
+            _release(into)  # or the caller could not resize its memory while a traceback has this frame
+
+    def _read_lent(self, len: int, into: Any) -> int:
+        incoming = self._incoming
+        chunks = incoming._chunks
         room = count(into)
         size = len if 0 < len <= room else room
         if not size:
@@ -301,7 +316,10 @@ class SSLObject:
             raise want_read()
         error, self._failed_later = self._failed_later, None
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error
         if count(chunks) > 1 or incoming._ended:
             return self._read_steps(into, size)
         wire = chunks[0] if chunks else b""

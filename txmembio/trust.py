@@ -200,11 +200,7 @@ def asks_platform(verdict: Verdict, context: Any, store: Any) -> bool:
 
 
 def _load_windows_store(ssl_ctx: Any, purpose: Purpose) -> None:
-    if lib.TXM_HAS_WINSTORE:
-        lib.txm_errors_clear()
-        if not lib.SSL_CTX_load_verify_store(ssl_ctx, b"org.openssl.winstore://"):
-            raise errors.queued("loading roots from the Windows certificate store")
-        return
+    # Not org.openssl.winstore: of OpenSSL 3.2, which asks no certificate what it may be trusted for.
     from txmembio.winstore import enum_certificates
 
     store = lib.SSL_CTX_get_cert_store(ssl_ctx)

@@ -1,5 +1,5 @@
-"""The certificate stores of Windows, read through crypt32.dll: for OpenSSL older than 3.2, which has no
-``org.openssl.winstore:`` of its own, and for ``ssl.enum_certificates()`` and ``ssl.enum_crls()``.
+"""The certificate stores of Windows, read through crypt32.dll: for the platform's roots, since OpenSSL's own
+``org.openssl.winstore:`` does not look at purposes, and for ``ssl.enum_certificates()`` and ``ssl.enum_crls()``.
 
 Declared at run time (cffi's ABI mode), with the names of wincrypt.h: so the extension is the same on every platform,
 and these few structures have not changed since there were certificate stores.

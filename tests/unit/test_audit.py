@@ -256,6 +256,75 @@ def test_what_depends_is_supplied_if_one_alternative_does(tmp_path: Path) -> Non
     assert name.name.endswith(".nothing")
 
 
+@pytest.mark.parametrize(
+    "use",
+    ["recv", "getsockname", "family", "_socket", "_context", "get_context"],
+)
+def test_a_connection_has_what_its_socket_has(use: str, tmp_path: Path) -> None:
+    source = f"from OpenSSL import SSL\ndef f(c: SSL.Connection):\n    c.{use}"
+    module = audited(tmp_path, source)
+    assert f"SSL.Connection.{use}" in {name.name for name in module.names}
+    assert not module.missing
+
+
+@pytest.mark.parametrize("use", ["_ssl", "no_such_method", "__no_such__", "request_ocsp"])
+def test_a_connection_does_not_have_any_name(use: str, tmp_path: Path) -> None:
+    (name,) = audited(tmp_path, f"from OpenSSL import SSL\ndef f(c: SSL.Connection):\n    c.{use}").missing
+    assert name.name == f"SSL.Connection.{use}"
+
+
+def test_the_attributes_of_a_name_are_not_private(tmp_path: Path) -> None:
+    source = "from OpenSSL import crypto\nname = crypto.X509().get_subject()\nname.CN, name._name, name._x509"
+    (name,) = audited(tmp_path, source).missing
+    assert name.name == "crypto.X509Name._x509"
+
+
+@pytest.mark.parametrize("method", ["DTLS_METHOD", "DTLS_SERVER_METHOD", "DTLS_CLIENT_METHOD"])
+@pytest.mark.parametrize("source", ["from OpenSSL import SSL\nSSL.{}", "from OpenSSL.SSL import TLS_METHOD, {}"])
+def test_methods_that_a_context_refuses(source: str, method: str, tmp_path: Path) -> None:
+    (name,) = audited(tmp_path, source.format(method)).missing
+    assert name.name == f"SSL.{method}"
+
+
+SUBCLASS = "from OpenSSL import SSL\nclass D(SSL.Context):\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ("    def f(self):\n        self.set_tlsext_use_srtp(b'')", "SSL.Context.set_tlsext_use_srtp"),
+        (
+            "    def f(self):\n        super().set_cookie_verify_callback(f)",
+            "SSL.Context.set_cookie_verify_callback",
+        ),
+        (
+            "    def f(self):\n        super(D, self).set_cookie_verify_callback(f)",
+            "SSL.Context.set_cookie_verify_callback",
+        ),
+        ("    def f(self):\n        def g():\n            self.set_tlsext_use_srtp", "SSL.Context.set_tlsext_use_srtp"),
+    ],
+)
+def test_what_a_subclass_inherits_is_followed(source: str, missing: str, tmp_path: Path) -> None:
+    (name,) = audited(tmp_path, SUBCLASS + source).missing
+    assert name.name == missing
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SUBCLASS + "    def own(self): pass\n    def f(self):\n        self.own()",
+        SUBCLASS + "    def __init__(self, own):\n        self.own = own\n    def f(self):\n        self.own.anything",
+        SUBCLASS + "    own = 3\n    def f(self):\n        self.own.anything, super().set_verify",
+        SUBCLASS + "    def set_tlsext_use_srtp(self): pass\n    def f(self):\n        self.set_tlsext_use_srtp()",
+        "from OpenSSL import SSL\nclass D(Mixin, SSL.Context):\n    def f(self):\n        self.anything",
+        SUBCLASS + "    pass\nclass E:\n    def f(self):\n        self.anything, super().anything",
+        SUBCLASS + "    def f(self):\n        for self in (): self.anything",
+    ],
+)
+def test_what_a_subclass_has_itself_is_not_missing(source: str, tmp_path: Path) -> None:
+    assert not audited(tmp_path, source).missing
+
+
 # --- requirements
 
 

@@ -11,7 +11,7 @@ from txmembio.native.connection import NativeConnection, Step, Verdict
 from txmembio.OpenSSL._arguments import Raises, as_bytes, need_int
 from txmembio.OpenSSL._certificates import X509, from_core, to_core
 from txmembio.OpenSSL._context import Context, alpn_wire, certificate_callback
-from txmembio.OpenSSL._errors import Error, SysCallError, WantReadError, ZeroReturnError
+from txmembio.OpenSSL._errors import Error, SysCallError, WantReadError, WantWriteError, ZeroReturnError
 from txmembio.OpenSSL._keys import key_to_core
 from txmembio.OpenSSL._missing import absent
 from txmembio.OpenSSL._names import X509Name
@@ -30,6 +30,8 @@ _HANDSHAKE, _READ, _WRITE, _SHUTDOWN, _PEEK = (
     int(step) for step in (Step.HANDSHAKE, Step.READ, Step.WRITE, Step.SHUTDOWN, Step.PEEK)
 )
 _WANT_WIRE = Verdict.WANT_WIRE
+_SENT_SHUTDOWN = 1
+"""A bit of shutdown_bits: our close_notify is out (SSL_get_shutdown(3))."""
 
 
 class Session:
@@ -67,6 +69,9 @@ class Connection:
         self._wire = None if socket is None else SocketWire(socket)
         self._context = context
         self._app_data: Any = None
+        self._sided = False  # set_accept_state() or set_connect_state() has been called
+        self._quick = False  # it has, and there is no socket: the core's short ways can be taken
+        self._taken = 0  # bytes that a send() has encrypted and could not say so, having raised WantWriteError
         self._core: NativeConnection = context._core.connection(context._server)
         self._core.owner = weakref.ref(self)
 
@@ -85,16 +90,57 @@ class Connection:
 
     def _step(self, step: int, data: Any = None, length: int = 0) -> Any:
         """One operation. On a socket, its wire is carried until the operation is over."""
-        verdict, moved = self._core.step(step, data, length)
-        if self._wire is not None:
-            self._wire.send(self._core)
-            while verdict is _WANT_WIRE and step != _SHUTDOWN:
-                self._wire.receive(self._core)
-                verdict, moved = self._core.step(step, data, length)
-                self._wire.send(self._core)
+        self._need_side(step)
+        wire = self._wire
+        if wire is None:
+            verdict, moved = self._core.step(step, data, length)
+        elif self._taken and step == _WRITE:
+            wire.send(self._core)
+            told = min(length, self._taken)
+            self._taken -= told
+            return told
+        else:
+            verdict, moved = self._carried(wire, step, data, length)
         if verdict:
             self._fail(verdict)
         return moved
+
+    def _carried(
+        self, wire: SocketWire, step: int, data: Any = None, length: int = 0, reads: bool = True
+    ) -> tuple[Verdict, Any]:
+        """A step on a socket: sends what it makes, and unless told otherwise `reads` what it needs. Raises
+        WantReadError, WantWriteError and SysCallError if what has happened to its wire is what its caller must hear."""
+        while True:
+            verdict, moved = self._core.step(step, data, length)
+            try:
+                wire.send(self._core)
+            except (WantWriteError, SysCallError) as problem:
+                if step == _WRITE and verdict is Verdict.DONE:
+                    self._taken = moved
+                if self._matters(problem, step, verdict):
+                    raise
+            if verdict is not _WANT_WIRE or not reads:
+                return verdict, moved
+            wire.receive(self._core)
+
+    def _matters(self, problem: Error, step: int, verdict: Verdict) -> bool:
+        """Whether a step ends with what has happened to its wire, rather than with what it has found itself."""
+        if step == _SHUTDOWN:
+            return verdict in (_WANT_WIRE, Verdict.CLOSED)
+        if verdict is Verdict.DONE:
+            return step == _WRITE or (step == _HANDSHAKE and isinstance(problem, WantWriteError))
+        if verdict is not _WANT_WIRE:
+            return False
+        if step not in (_READ, _PEEK) or not self._core.handshake_complete:
+            return True
+        # A reader goes on reading while somebody else's wire is stuck: who has called send() or shutdown() is told. It
+        # also does when nothing can leave any more, since the peer's last words may be waiting.
+        theirs = self._taken or self._core.shutdown_bits & _SENT_SHUTDOWN
+        return isinstance(problem, WantWriteError) and not theirs
+
+    def _need_side(self, step: int) -> None:
+        if not self._sided:
+            raise Error([("SSL routines", "", "connection type not set" if step == _HANDSHAKE else "uninitialized")])
 
     def _fail(self, verdict: Verdict) -> NoReturn:
         if verdict is _WANT_WIRE:
@@ -111,12 +157,13 @@ class Connection:
 
     def send(self, buf: Any, flags: int = 0) -> int:
         """Encrypts; returns how many bytes were taken."""
-        if self._wire is None and type(buf) is bytes and 0 < len(buf) <= MOST_AT_ONCE:
+        if self._quick and type(buf) is bytes and 0 < len(buf) <= MOST_AT_ONCE:
             taken = self._core.write(buf)
             if type(taken) is int:
                 return taken
             self._fail(Verdict(taken))
         data = _sendable(buf)
+        self._need_side(_WRITE)
         return int(self._step(_WRITE, data, len(data))) if len(data) else 0
 
     write = send
@@ -131,7 +178,7 @@ class Connection:
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """Up to `bufsiz` bytes of plaintext, at most one record's."""
-        if self._wire is None and flags is None and bufsiz > 0:
+        if self._quick and flags is None and bufsiz > 0:
             plaintext = self._core.read(bufsiz)
             if type(plaintext) is bytes:
                 return plaintext
@@ -151,14 +198,19 @@ class Connection:
         return len(data)
 
     def shutdown(self) -> bool:
-        """Sends close_notify. True when the peer's has come too, or was read in this call."""
-        verdict, _ = self._core.step(_SHUTDOWN)
-        if self._wire is not None:
-            self._wire.send(self._core)
-        if verdict is _WANT_WIRE:
-            return False
+        """Sends close_notify: True when the peer's was read before, else False. Called again it reads the peer's: True,
+        or WantReadError while that has not come (SSL_shutdown(3)). Raises WantWriteError while ours cannot leave."""
+        self._need_side(_SHUTDOWN)
+        core, wire = self._core, self._wire
+        reads = bool(core.shutdown_bits & _SENT_SHUTDOWN) and not (wire is not None and wire.stuck)
+        if wire is None:
+            verdict, _ = core.step(_SHUTDOWN)
+        else:
+            verdict, _ = self._carried(wire, _SHUTDOWN, reads=reads)
         if verdict is Verdict.CLOSED:
             return True
+        if verdict is _WANT_WIRE and not reads:
+            return False
         self._fail(verdict)
 
     def bio_write(self, buf: Any) -> int:
@@ -204,11 +256,16 @@ class Connection:
 
     def set_accept_state(self) -> None:
         """This is the server."""
-        self._core.set_side(True)
+        self._take_side(True)
 
     def set_connect_state(self) -> None:
         """This is the client."""
-        self._core.set_side(False)
+        self._take_side(False)
+
+    def _take_side(self, server_side: bool) -> None:
+        self._core.set_side(server_side)
+        self._sided = True
+        self._quick = self._wire is None
 
     def get_context(self) -> Context:
         """The context in force."""

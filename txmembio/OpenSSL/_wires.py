@@ -15,6 +15,8 @@ __all__ = ["SocketWire"]
 HEADER = 5
 """Bytes of a record's header; its last two say how long the rest is (RFC 8446 section 5.1)."""
 
+NOTHING = memoryview(b"")
+
 
 def _descriptor(thing: Any) -> int:
     number = thing if isinstance(thing, int) else getattr(thing, "fileno", lambda: None)()
@@ -32,7 +34,7 @@ class SocketWire:
     def __init__(self, socket: Any) -> None:
         self._number = _descriptor(socket)
         self._socket = None if isinstance(socket, int) else socket
-        self._unsent = b""
+        self._unsent = NOTHING
         self._needed = HEADER
         self._header = b""
 
@@ -42,23 +44,30 @@ class SocketWire:
             return data
         return os.read(self._number, most)
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: memoryview) -> int:
         if sys.platform == "win32":
             return int(self._socket.send(data))
         return os.write(self._number, data)
 
     def send(self, connection: NativeConnection) -> None:
-        """All there is to send. What does not leave stays here for the next time."""
-        data = self._unsent + connection.wire_to_send()
-        self._unsent = b""
+        """All there is to send. What does not leave stays here for the next time, whatever the reason: wire that has
+        lost some bytes is worth nothing."""
+        made = connection.wire_to_send()
+        data = memoryview(b"".join((self._unsent, made))) if made else self._unsent
+        self._unsent = NOTHING  # another thread may come by while this one waits in write()
         try:
             while data:
                 data = data[self._write(data) :]
-        except BlockingIOError:
-            self._unsent = data
-            raise WantWriteError from None
         except OSError as problem:
+            self._unsent = data
+            if isinstance(problem, BlockingIOError):
+                raise WantWriteError from None
             raise _broken(problem) from None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether some of it is here still."""
+        return bool(self._unsent)
 
     def receive(self, connection: NativeConnection) -> None:
         """Some more."""

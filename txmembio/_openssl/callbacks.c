@@ -215,7 +215,8 @@ static void on_message(int sent, int version, int content_type, const void *data
 }
 
 #ifndef OPENSSL_NO_PSK
-/* 0 bytes are no key, which refuses the handshake (SSL_CTX_set_psk_client_callback(3)). */
+/* 0 bytes are no key: TLS 1.2 refuses the handshake, TLS 1.3 goes on without (SSL_CTX_set_psk_client_callback(3)). More
+ * than PSK_MAX_PSK_LEN refuses in both. */
 static unsigned int on_psk_client(SSL *ssl, const char *hint, char *identity, unsigned int identity_room,
                                   unsigned char *secret, unsigned int secret_room)
 {
@@ -284,6 +285,7 @@ int txm_connection_switch(txm_connection *c, SSL_CTX *context, const char *group
     SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), on_verify);
     SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
     SSL_set_options(ssl, options);
+    SSL_set_msg_callback(ssl, on_message); /* which asks what is wanted */
     return SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(context)) &&
            SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(context)) &&
            SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(context)) &&

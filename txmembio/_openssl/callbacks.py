@@ -111,27 +111,33 @@ def _written(text: bytes, room: int, buffer: Any, what: str) -> int:
     return len(text)
 
 
-@ffi.def_extern(error=0)  # type: ignore[untyped-decorator]
+TOO_LONG = 1 << 16
+"""A length of a pre-shared key that no OpenSSL has room for (its PSK_MAX_PSK_LEN is 256 or 512 bytes): this ends the
+handshake with internal_error. In TLS 1.3 a length of 0 does not; it means to go on without a key."""
+
+
+@ffi.def_extern(error=TOO_LONG)  # type: ignore[untyped-decorator]
 def txm_py_psk_client(handle: Any, hint: Any, identity: Any, identity_room: int, secret: Any, secret_room: int) -> int:
-    """How long the pre-shared key is, in bytes; 0 refuses."""
+    """How long the pre-shared key is, in bytes; TOO_LONG refuses, and so does a key that is empty."""
 
     def answer(connection: Answers) -> int:
         name, key = connection.on_psk_client(ffi.string(hint) if hint != ffi.NULL else None)
         _written(name + b"\0", identity_room, identity, "the PSK identity, with the NUL that ends it,")
-        return _written(key, secret_room, secret, "the pre-shared key")
+        return _written(key, secret_room, secret, "the pre-shared key") or TOO_LONG
 
-    return _asked(handle, 0, answer)
+    return _asked(handle, TOO_LONG, answer)
 
 
-@ffi.def_extern(error=0)  # type: ignore[untyped-decorator]
+@ffi.def_extern(error=TOO_LONG)  # type: ignore[untyped-decorator]
 def txm_py_psk_server(handle: Any, identity: Any, secret: Any, secret_room: int) -> int:
-    """The same on a server."""
+    """The same on a server; but 0 says that the identity is not known. In TLS 1.3 it may well be a ticket, which
+    OpenSSL looks at only afterwards."""
 
     def answer(connection: Answers) -> int:
         key = connection.on_psk_server(ffi.string(identity) if identity != ffi.NULL else None)
         return _written(key, secret_room, secret, "the pre-shared key")
 
-    return _asked(handle, 0, answer)
+    return _asked(handle, TOO_LONG, answer)
 
 
 @ffi.def_extern(error=-1)  # type: ignore[untyped-decorator]

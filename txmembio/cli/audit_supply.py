@@ -8,6 +8,7 @@ one; that is not supplied.
 from __future__ import annotations
 
 import inspect
+import socket
 import sys
 import warnings
 from dataclasses import dataclass
@@ -96,7 +97,18 @@ def _attribute(owner: object, attribute: str) -> object:
         if isinstance(owner, ModuleType) and owner.__name__.startswith(OURS):
             return _submodule(owner, attribute)
         raise _Lacking from None
+    if isinstance(owner, ModuleType) and attribute.startswith("DTLS_"):
+        _ask_context(value)
     return _there(value)
+
+
+def _ask_context(method: object) -> None:
+    """A method's number is there, and is supplied if a context can be made with it."""
+    context = import_module(f"{OURS}.SSL").Context
+    try:
+        context(method)
+    except NotImplementedError as error:
+        raise _Lacking(str(error)) from None
 
 
 def _submodule(owner: ModuleType, name: str) -> ModuleType:
@@ -113,10 +125,19 @@ def _of_instance(owner: _Instance, attribute: str) -> object:
         return _there(inspect.getattr_static(owner.kind, attribute))
     except AttributeError:
         annotated = any(attribute in getattr(base, "__annotations__", ()) for base in owner.kind.__mro__)
-        # A class with __getattr__ answers to names that it makes up, as X509Name does.
-        if annotated or not owner.sure or hasattr(owner.kind, "__getattr__"):
+        if annotated or not owner.sure or _answers(owner.kind, attribute):
             raise _Lost from None
         raise _Lacking from None
+
+
+def _answers(kind: type, attribute: str) -> bool:
+    """Whether an instance has what its class has not: a connection what it keeps for itself, and its socket's; a name,
+    whose attributes are those of X.500, whatever is not private."""
+    modules = {name: import_module(f"{OURS}.{name}") for name in ("crypto", "SSL")}
+    if issubclass(kind, modules["SSL"].Connection):
+        connection = modules["SSL"].Connection(modules["SSL"].Context(modules["SSL"].TLS_METHOD))
+        return attribute in vars(connection) or hasattr(socket.socket, attribute)
+    return issubclass(kind, modules["crypto"].X509Name) and not attribute.startswith("_")
 
 
 def _there(value: object) -> object:

@@ -1,8 +1,9 @@
 """What a module wants of pyOpenSSL, read from its source: which imports, and which names below `OpenSSL`.
 
 Nothing is run. Values are followed as far as one file tells where they come from: names that an import binds, what is
-assigned to a variable or to an attribute of `self`, annotations, what a function or method of pyOpenSSL returns. What
-comes in from elsewhere, such as an argument without an annotation, is not followed.
+assigned to a variable or to an attribute of `self`, annotations, what a function or method of pyOpenSSL returns. `self`
+and `super()` are followed in a class that is derived from pyOpenSSL's alone, not in those derived from that. What comes
+in from elsewhere, such as an argument without an annotation, is not followed.
 
 A path is what such a value is: `OpenSSL.SSL` a module, `OpenSSL.SSL.Context` a name in it, `OpenSSL.SSL.Context()` what
 calling that gives, `OpenSSL.SSL.Context().set_verify` a method of it.
@@ -25,6 +26,9 @@ IMPORTERS = {"import_module", "__import__", "requireModule", "namedAny", "namedM
 """Functions that import what their first argument names: importlib's, Twisted's, pytest's."""
 
 NAME = re.compile(rf"{PACKAGE}(\.\w+)*")
+
+SUPER = "super()"
+"""What a class's scope has its bases bound to: no name in a program can be the same."""
 
 FORGIVES_IMPORT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException", ""}
 """Exceptions whose handler deals with an import that fails; "" is a bare `except`."""
@@ -95,6 +99,10 @@ class _Scope:
             scope = scope.outer
         return None
 
+    @property
+    def is_method(self) -> bool:
+        return self.kind == "function" and self.outer is not None and self.outer.kind == "class"
+
     def nearest_class(self) -> _Scope | None:
         scope: _Scope | None = self
         while scope is not None and scope.kind != "class":
@@ -156,6 +164,8 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node, ast.ClassDef):
             scope.bind(node.name, UNKNOWN)
             inner = self._scopes[node] = _Scope("class", scope)
+            for base in node.bases:
+                inner.bind(SUPER, _Value(scope, annotation=base))
             self._bind_all(node.body, inner)
             return
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -205,15 +215,21 @@ class _Reader(ast.NodeVisitor):
     def _paths(self, node: ast.expr | None, scope: _Scope) -> frozenset[str]:
         """Empty if it is nothing of pyOpenSSL's, or cannot be followed."""
         if isinstance(node, ast.Name):
-            return self._bound(node.id, scope.holder(node.id))
+            holder = scope.holder(node.id)
+            if node.id == "self" and holder and holder.is_method and len(holder.names["self"]) == 1:
+                return self._bound("self", holder) or self._bound(SUPER, holder.outer)
+            return self._bound(node.id, holder)
         if isinstance(node, ast.Attribute):
             if isinstance(node.value, ast.Name) and node.value.id == "self":
                 owner = scope.nearest_class()
                 own = self._bound(f"self.{node.attr}", owner) or self._bound(node.attr, owner)
-                if own:
+                # What the class has itself is not its base's, whether it can be followed or not.
+                if own or (owner and {f"self.{node.attr}", node.attr} & owner.names.keys()):
                     return own
             return frozenset(f"{path}.{node.attr}" for path in self._paths(node.value, scope))
         if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id == "super":
+                return self._bound(SUPER, scope.nearest_class())
             by_name = self._called_by_name(node, scope)
             return by_name or frozenset(f"{path}()" for path in self._paths(node.func, scope))
         if isinstance(node, (ast.Await, ast.NamedExpr)):

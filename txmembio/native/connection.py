@@ -7,6 +7,8 @@ somebody else looks at, or asks for a step of.
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,10 @@ _MORE: int = lib.TXM_MORE
 _TRUNCATED: int = lib.TXM_TRUNCATED
 _WANT_WIRE: int = lib.TXM_WANT_WIRE
 _PLAINTEXT_ROOM: int = lib.TXM_PLAINTEXT_ROOM
+
+_WINDOW = 32 * 1024
+"""Bytes of wire that a step is shown at once. More than any record has (5 + 2^14 + 2048: RFC 8446 section 5.2, RFC 5246
+section 6.2.3), and little enough to be moved once a record."""
 
 # Looked up once: an attribute of lib costs 14 ns a call.
 _read_now = lib.txm_read_now
@@ -71,7 +77,16 @@ class _Refused(Exception):
 class NativeConnection(Connection):
     """Made by :meth:`NativeContext.connection`."""
 
-    __slots__ = ("_certificate_callback", "_hello_name", "_incoming", "_info_callback", "_waits", "queue")
+    __slots__ = (
+        "_certificate_callback",
+        "_ended",
+        "_hello_name",
+        "_incoming",
+        "_info_callback",
+        "_later",
+        "_waits",
+        "queue",
+    )
 
     _context: NativeContext
 
@@ -85,13 +100,16 @@ class NativeConnection(Connection):
         server_hostname: ServerName | None = None,
         session: SSLSession | None = None,
     ) -> None:
-        self._incoming = b""
+        self._incoming = b""  # what the next step is shown: all there is, or _WINDOW bytes
+        self._later: deque[memoryview] = deque()  # the rest
+        self._ended = False
         self._waits = False  # read_now() has answered that there is nothing
         self._hello_name: bytes | None = None
         self._certificate_callback = context.certificate_callback
         self._info_callback = context.info_callback
         self.queue = []
         super().__init__(context, server_side, server_hostname, session)
+        self._set_session_rules()
 
     def _take_callbacks(self, context: Any) -> None:
         super()._take_callbacks(context)
@@ -122,6 +140,7 @@ class NativeConnection(Connection):
         self.server_side = server_side
         with Inside(self._c):
             (lib.SSL_set_accept_state if server_side else lib.SSL_set_connect_state)(self._ssl)
+            self._set_session_rules()
 
     def switch(self, context: NativeContext) -> None:
         """SSL_set_SSL_CTX(3): certificate, chain and callbacks become another context's; what was copied from the first
@@ -135,12 +154,23 @@ class NativeConnection(Connection):
             heard = self._c.wants & lib.TXM_WANTS_CLIENT_HELLO  # somebody has answered for the server name
             self._take_callbacks(context)
             self._c.wants |= heard
+            self._set_session_rules()
 
     def set_verify(self, bits: int, callback: VerifyCallback | None) -> None:
-        """SSL_set_verify(3), for this connection alone."""
-        self._certificate_callback = callback
+        """SSL_set_verify(3), for this connection alone. Without a callback the one there was stays, as there."""
+        if callback is not None:
+            self._certificate_callback = callback
         self._listen()
         lib.SSL_set_verify(self._ssl, bits, NULL)  # NULL leaves the C side's callback in place
+        self._set_session_rules()
+
+    def _set_session_rules(self) -> None:
+        """A server resumes a session only under the verify bits that it was made under: a resumed handshake asks for no
+        certificate, so that one made where none is needed would get in where one is. OpenSSL compares the session-id
+        context alone; the bits become part of it (SSL_set_session_id_context(3))."""
+        if self.server_side:
+            rules = hashlib.sha256(b"%d " % self.verify_bits + self._context._identity).digest()
+            lib.SSL_set_session_id_context(self._ssl, rules, len(rules))
 
     @property
     def verify_bits(self) -> int:
@@ -178,11 +208,36 @@ class NativeConnection(Connection):
 
     def feed(self, data: Buffer) -> None:
         """Adds wire for steps to read."""
-        self._incoming = self._incoming + data if self._incoming else bytes(data)
+        data = bytes(data)
+        if len(self._incoming) + len(data) <= _WINDOW and not self._later:
+            self._incoming = self._incoming + data if self._incoming else data
+        else:
+            self._later.append(memoryview(data))
+            self._refill()
+
+    def _refill(self) -> None:
+        pieces: list[Buffer] = [self._incoming]
+        room = _WINDOW - len(self._incoming)
+        while room > 0 and self._later:
+            piece = self._later.popleft()
+            if len(piece) > room:
+                self._later.appendleft(piece[room:])
+                piece = piece[:room]
+            pieces.append(piece)
+            room -= len(piece)
+        self._incoming = b"".join(pieces)
+        if self._ended and not self._later:  # no sooner: C takes the end of what it is shown for the end
+            self._c.eof = 1
+
+    def _drop(self, consumed: int) -> None:
+        self._incoming = self._incoming[consumed:]
+        if self._later:
+            self._refill()
 
     def end_feed(self) -> None:
         """No more will come."""
-        self._c.eof = 1
+        self._ended = True
+        self._refill()
 
     @staticmethod
     def lend(data: Buffer) -> Any:
@@ -192,14 +247,16 @@ class NativeConnection(Connection):
     def take_wire(self, most: int) -> bytes:
         """Up to `most` bytes of what there is to send, b"" for nothing."""
         wire = self._wire
-        if not wire:
-            return b""
-        first = wire[0] if len(wire) == 1 else b"".join(wire)
-        if len(first) <= most:
-            wire.clear()
-            return first
-        wire[:] = [first[most:]]
-        return first[:most]
+        taken, room = 0, most
+        while taken < len(wire) and len(wire[taken]) <= room:
+            room -= len(wire[taken])
+            taken += 1
+        pieces = wire[:taken]
+        if room > 0 and taken < len(wire):  # joining what stays would make taking it all quadratic
+            pieces.append(wire[taken][:room])
+            wire[taken] = wire[taken][room:]
+        del wire[:taken]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     # --- steps ---
 
@@ -211,7 +268,7 @@ class NativeConnection(Connection):
         if moved > 0:
             plaintext: bytes = scratch.plaintext[:moved]
             give_scratch(scratch)
-            self._incoming = b""
+            self._drop(len(incoming))
             self._waits = False
             return plaintext
         if moved == 0:
@@ -259,11 +316,13 @@ class NativeConnection(Connection):
                 status = report.status
                 if status & _BUSY:
                     return self._reentered(operation), b"" if reading else 0
+                starved = False
                 if report.consumed:
-                    self._incoming = self._incoming[report.consumed :]
+                    starved = bool(self._later) and report.consumed == len(self._incoming)
+                    self._drop(report.consumed)
                 if report.wire:
                     self._wire.append(scratch.wire[: report.wire])
-                if not status & _MORE:
+                if not (status & _MORE or (starved and status & _WANT_WIRE)):
                     break
                 self._operate(operation, data, length, scratch)
             moved: Any = report.plaintext
@@ -303,9 +362,7 @@ class NativeConnection(Connection):
                 return Verdict.CLOSED  # SSL_OP_IGNORE_UNEXPECTED_EOF
             if all(lib.ERR_GET_REASON(code) == lib.SSL_R_UNEXPECTED_EOF_WHILE_READING for code in codes):
                 return Verdict.TRUNCATED
-        if report.ssl_error == lib.SSL_ERROR_SYSCALL and not codes:
-            return Verdict.TRUNCATED  # asked again after a failure
-        self.queue = entries(codes)
+        self.queue = entries(codes)  # empty where a connection that has failed is asked again: that is no end of wire
         return Verdict.FAILED
 
     def _raise_it(self) -> None:
@@ -314,6 +371,8 @@ class NativeConnection(Connection):
             raise problem
 
     def _raise_from_callback(self) -> None:
+        if self.error is None:  # asked with SSL_VERIFY_NONE, where OpenSSL goes on whatever the answer
+            self._raise_it()
         if isinstance(self.callback_error, _Refused):
             self.callback_error = None
         super()._raise_from_callback()

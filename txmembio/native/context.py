@@ -82,7 +82,10 @@ class NativeContext(SSLContext):
 
     def add_chain_certificate(self, certificate: Certificate) -> None:
         """SSL_CTX_add_extra_chain_cert(3)."""
+        lib.txm_errors_clear()
         copy = lib.X509_dup(certificate._x509)  # it keeps what it is given
+        if copy == NULL:  # it cannot be encoded, as an empty one
+            fail()
         try:
             check(lib.SSL_CTX_add_extra_chain_cert, self._native, copy)
         except NativeError:
@@ -138,9 +141,10 @@ class NativeContext(SSLContext):
 
     def set_client_ca_names(self, names: Iterable[NativeName]) -> None:
         """The same as names."""
+        copies = [name.copy() for name in names]  # all, before there is a stack that somebody would have to free
         stack = lib.OPENSSL_sk_new_null()
-        for name in names:
-            check(lib.OPENSSL_sk_push, stack, lib.X509_NAME_dup(name._name))
+        for copy in copies:
+            check(lib.OPENSSL_sk_push, stack, copy.release())
         lib.SSL_CTX_set_client_CA_list(self._native, stack)
 
     def add_client_ca(self, certificate: Certificate) -> None:

@@ -62,7 +62,10 @@ class NativeStore:
 
     def set_time(self, seconds: int) -> None:
         """Verifies as of then, in seconds since 1970, instead of now."""
-        parameters = ffi.gc(lib.X509_VERIFY_PARAM_new(), lib.X509_VERIFY_PARAM_free)
+        parameters = lib.X509_VERIFY_PARAM_new()
+        if parameters == NULL:
+            fail()
+        parameters = ffi.gc(parameters, lib.X509_VERIFY_PARAM_free)
         lib.X509_VERIFY_PARAM_set_time(parameters, seconds)
         check(lib.X509_STORE_set1_param, self._store, parameters)
 
@@ -78,16 +81,18 @@ class NativeStore:
         lib.txm_errors_clear()
         stack = ffi.gc(lib.OPENSSL_sk_new_null(), lib.OPENSSL_sk_free)
         for helper in untrusted:
-            lib.OPENSSL_sk_push(stack, helper._x509)
+            check(lib.OPENSSL_sk_push, stack, helper._x509)
         context = ffi.gc(lib.X509_STORE_CTX_new(), lib.X509_STORE_CTX_free)
         check(lib.X509_STORE_CTX_init, context, self._store, certificate._x509, stack)
         if lib.X509_verify_cert(context) <= 0:
             lib.txm_errors_clear()
             number = lib.X509_STORE_CTX_get_error(context)
             message = ffi.string(lib.X509_verify_cert_error_string(number)).decode()
-            current = lib.X509_STORE_CTX_get_current_cert(context)
             depth = lib.X509_STORE_CTX_get_error_depth(context)
-            raise Refusal(number, depth, message, Certificate(lib.X509_dup(current)))
+            current = lib.X509_STORE_CTX_get_current_cert(context)
+            # Not a copy: what cannot be encoded, such as an empty certificate, cannot be copied.
+            known = current != NULL and lib.X509_up_ref(current)
+            raise Refusal(number, depth, message, Certificate(current) if known else certificate)
         chain = lib.X509_STORE_CTX_get0_chain(context)
         found = []
         for at in range(lib.OPENSSL_sk_num(chain)):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from txmembio._openssl.lib import NULL, copied, ffi, lib
 from txmembio.certificates import Certificate, Password, PasswordSource, PrivateKey
@@ -72,6 +75,7 @@ def _decoded(decode: Any, data: bytes) -> Any:
 
 def _printed(write: Any, *what: Any) -> bytes:
     """What one of OpenSSL's printing functions writes into a BIO."""
+    lib.txm_errors_clear()
     bio = _gc(lib.BIO_new(lib.BIO_s_mem()), lib.BIO_free)
     if not write(bio, *what):
         fail()
@@ -92,24 +96,32 @@ def has_cipher(name: str) -> bool:
     return bool(lib.EVP_get_cipherbyname(name.encode("ascii", "replace")) != NULL)
 
 
-def _shared(name: Any, keeper: Any) -> Any:
-    """`name`, which lives in another object, with that kept alive."""
-    return ffi.gc(name, lambda _name, _keeper=keeper: None)
-
-
 class NativeName:
     """A distinguished name (X509_NAME_new(3))."""
 
     def __init__(self, name: Any) -> None:
         """Takes over an ``X509_NAME *`` of this package. Others use :meth:`from_der`, or get theirs elsewhere."""
-        self._name = _gc(name, lib.X509_NAME_free)
+        owned = _gc(name, lib.X509_NAME_free)
+        self._find: Callable[[], Any] | None = lambda: owned
 
     @classmethod
-    def within(cls, name: Any, keeper: Any) -> NativeName:
-        """A name that is part of `keeper`: changing it changes that."""
+    def within(cls, find: Callable[[Any], Any], keeper: Any) -> NativeName:
+        """The name that `find` finds in one of OpenSSL's objects: changing it changes that. It is looked for each time,
+        because OpenSSL frees the old one where the object, which others may share, is given another."""
         self = cls.__new__(cls)
-        self._name = _shared(name, keeper)
+        self._find = lambda: find(keeper)
         return self
+
+    def invalidate(self) -> None:
+        """To be called when the object that it was part of has another one: whatever is done with it raises
+        AttributeError from now on."""
+        self._find = None
+
+    @property
+    def _name(self) -> Any:
+        if self._find is None:
+            raise AttributeError("this name was replaced by another one in its certificate")
+        return self._find()
 
     @classmethod
     def from_der(cls, data: bytes) -> NativeName:
@@ -119,6 +131,13 @@ class NativeName:
     def copy(self) -> NativeName:
         """Another one that says the same."""
         return NativeName(lib.X509_NAME_dup(self._name))
+
+    def release(self) -> Any:
+        """The ``X509_NAME *``, for somebody who frees it. This object is of no more use then."""
+        name = self._name
+        ffi.gc(name, None)
+        self._find = None
+        return name
 
     def get(self, number: int) -> str | None:
         """The first value of this attribute, None for none."""
@@ -173,6 +192,12 @@ class NativeName:
     def compare(self, other: NativeName) -> int:
         """Below, equal to, or above 0, in OpenSSL's order (X509_NAME_cmp(3))."""
         return int(lib.X509_NAME_cmp(self._name, other._name))
+
+
+def _invalidate(names: WeakSet[NativeName]) -> None:
+    for name in list(names):
+        name.invalidate()
+    names.clear()
 
 
 class NativeKey(PrivateKey):
@@ -256,6 +281,10 @@ class NativeKey(PrivateKey):
     def check(self) -> None:
         """Raises NativeError unless its numbers belong together (EVP_PKEY_check(3))."""
         check(lib.EVP_PKEY_check, _gc(lib.EVP_PKEY_CTX_new(self._pkey, NULL), lib.EVP_PKEY_CTX_free))
+
+    def pem(self) -> bytes:
+        """The key in PEM (PKCS #8), not encrypted. Raises NativeError where only the public half is there."""
+        return _printed(lib.PEM_write_bio_PKCS8PrivateKey, self._pkey, NULL, NULL, 0, NULL, NULL)
 
     def encrypted_pem(self, cipher: str, password: bytes) -> bytes:
         """The key in PEM (PKCS #8), encrypted with the cipher of that name."""
@@ -378,21 +407,35 @@ class NativeCertificate:
 
     @property
     def subject(self) -> NativeName:
-        """Whose it is. Changing the name changes the certificate."""
-        return NativeName.within(lib.X509_get_subject_name(self._x509), self)
+        """Whose it is. Changing it changes the certificate; once that is given another, it is of no more use."""
+        name = NativeName.within(lib.X509_get_subject_name, self._x509)
+        self._subjects.add(name)
+        return name
 
     @subject.setter
     def subject(self, name: NativeName) -> None:
         check(lib.X509_set_subject_name, self._x509, name._name)
+        _invalidate(self._subjects)
+
+    @cached_property
+    def _subjects(self) -> WeakSet[NativeName]:
+        return WeakSet()
 
     @property
     def issuer(self) -> NativeName:
-        """Who signs it. Changing the name changes the certificate."""
-        return NativeName.within(lib.X509_get_issuer_name(self._x509), self)
+        """Who signs it. Changing it changes the certificate; once that is given another, it is of no more use."""
+        name = NativeName.within(lib.X509_get_issuer_name, self._x509)
+        self._issuers.add(name)
+        return name
 
     @issuer.setter
     def issuer(self, name: NativeName) -> None:
         check(lib.X509_set_issuer_name, self._x509, name._name)
+        _invalidate(self._issuers)
+
+    @cached_property
+    def _issuers(self) -> WeakSet[NativeName]:
+        return WeakSet()
 
     @property
     def public_key(self) -> NativeKey:
@@ -505,7 +548,7 @@ class NativeRequest:
     @property
     def subject(self) -> NativeName:
         """Who asks. Changing the name changes the request."""
-        return NativeName.within(lib.X509_REQ_get_subject_name(self._request), self)
+        return NativeName.within(lib.X509_REQ_get_subject_name, self._request)
 
     @property
     def public_key(self) -> NativeKey:

@@ -7,12 +7,12 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, RLock
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .buffer import TLSBuffer
+from .buffer import INCOMING_LIMIT, TLSBuffer
 from .configuration import CipherSuite, NextProtocol, TLSVersion
 from .errors import TLSError, WantReadError, WantWriteError, want_read, want_write
 
@@ -34,9 +34,6 @@ ONE_READ = 65536
 
 ONE_WRITE = 65536
 """Bytes encrypted before any of them are sent: what a slow peer lets pile up here."""
-
-SHORTEST_WAIT = 0.001
-"""Seconds; a time-out of 0 would mean not to wait at all."""
 
 DRAINED_AT_MOST = 1 << 20
 """Bytes thrown away when a socket is closed: a system answers unread ones by a reset, which destroys what the peer has
@@ -74,8 +71,9 @@ class TLSSocket:
         self._socket = sock
         self._buffer = buffer
         self._new_buffer = new_buffer
-        self._lock = Lock()  # around every use of the buffer
-        self._receiving = Lock()  # from the socket's recv() until the buffer has what it gave
+        # A thread can take these two again: a signal handler may use the socket that its own thread is inside of.
+        self._lock = RLock()  # around every use of the buffer
+        self._receiving = RLock()  # from the socket's recv() until the buffer has what it gave
         self._sending = Lock()  # from taking wire out of the buffer until the socket has it
         self._unsent = b""  # wire out of the buffer that the socket has not taken
         self._begun = 0  # bytes of plaintext whose wire that is, and that nobody has been told of
@@ -86,10 +84,13 @@ class TLSSocket:
         """Up to `bufsize` bytes of plaintext; b"" once the peer has closed.
 
         Raises RaggedEOF where the peer has ended the connection without close_notify, TLSError for bad wire,
-        TimeoutError after a time-out, WantReadError where the socket does not block and there is nothing yet, OSError
-        where the connection is lost, or there is none.
+        TimeoutError after a time-out, WantReadError where the socket does not block and there is nothing yet,
+        WantWriteError where it does not and the peer has to take some of our answers first, OSError where the
+        connection is lost, or there is none.
         """
         buffer = self._connected()
+        timeout = self._socket.gettimeout()
+        deadline = monotonic() + timeout if timeout else None
         with self._receiving:
             while True:
                 try:
@@ -99,6 +100,11 @@ class TLSSocket:
                     pass
                 finally:
                     self._tell(buffer)
+                if self._held(buffer) > INCOMING_LIMIT:  # a peer that has us answer, and does not take the answers
+                    with self._sending:
+                        self._send(buffer)
+                if deadline is not None and monotonic() >= deadline:  # it may send for ever what is no plaintext
+                    raise TimeoutError(errno.ETIMEDOUT, f"there was nothing to read within {timeout:g} seconds")
                 self._receive(buffer)
 
     def send(self, bytes: bytes) -> int:
@@ -164,9 +170,8 @@ class TLSSocket:
         """Sends what has to be said to the peer, such as an alert. Where another thread is sending, that one does it,
         or comes here when it is done. Whether it can be sent does not matter: what was received tells more."""
         while True:
-            with self._lock:
-                if not (self._unsent or buffer.outgoing_bytes_buffered()):
-                    return
+            if not self._held(buffer):
+                return
             if not self._sending.acquire(blocking=False):
                 return
             try:
@@ -176,11 +181,19 @@ class TLSSocket:
             finally:
                 self._sending.release()
 
+    def _held(self, buffer: TLSBuffer) -> int:
+        """Bytes of wire that wait to be sent."""
+        with self._lock:
+            return len(self._unsent) + buffer.outgoing_bytes_buffered()
+
     def _shake_hands(self, buffer: TLSBuffer) -> None:
         deadline = monotonic() + HANDSHAKE_TIMEOUT
         try:
             while True:
-                self._socket.settimeout(max(deadline - monotonic(), SHORTEST_WAIT))
+                left = deadline - monotonic()
+                if left <= 0:  # looked at here, since a peer that never pauses lets no time-out pass
+                    raise TimeoutError
+                self._socket.settimeout(left)
                 try:
                     buffer.do_handshake()
                     break
@@ -245,14 +258,19 @@ class TLSSocket:
             self._receiving.release()
 
     def _receive_close_notify(self, buffer: TLSBuffer, deadline: float) -> None:
+        late = False
         while True:
             try:
                 with self._lock:
                     if not buffer.read(ONE_READ):
                         return
             except WantReadError:
+                left = deadline - monotonic()
                 try:
-                    self._socket.settimeout(max(deadline - monotonic(), 0))
+                    if late:  # a peer that never pauses lets no time-out pass
+                        raise TimeoutError
+                    late = left <= 0  # one look at what has arrived, all there is where the socket does not block
+                    self._socket.settimeout(max(left, 0))
                     self._receive(buffer)
                 except (TimeoutError, WantReadError):
                     raise want_read(

@@ -3,8 +3,10 @@
     SSLSocket.recv()  ──►  step: SSLObject.read()  ──wants wire──►  socket.recv(just that much)  ──►  step again
     SSLSocket.send()  ──►  step: SSLObject.write() ──has wire──►    socket.send(all of it)
 
-Three locks. `_state` is held for a step in memory, never while waiting, so one thread can write while another waits for
-something to read. `_receiving` and `_sending` are held while wire moves, which keeps it in order.
+Four locks. `_state` is held for a step in memory, never while waiting, so one thread can write while another waits for
+something to read. `_receiving` and `_sending` are held while wire moves, which keeps it in order, `_writing` for the
+whole of a write, whose steps must not mix with another thread's. A thread can take each of them again: a signal handler
+may use the socket that its own thread is inside of.
 
 Only as much wire is received as OpenSSL asks for, a record's header and then its rest. What follows stays in the
 kernel: there select() finds it, and so does the plain socket after unwrap().
@@ -66,8 +68,11 @@ class Engine(InnerObject):
 
     __slots__ = (
         "__weakref__",
+        "_in_send",
+        "_in_write",
         "_incoming",
         "_outgoing",
+        "_owed",
         "_polls",
         "_received",
         "_receiving",
@@ -76,6 +81,7 @@ class Engine(InnerObject):
         "_state",
         "_taken",
         "_wire",
+        "_writing",
     )
 
     def __init__(
@@ -94,12 +100,16 @@ class Engine(InnerObject):
         )
         self._sock = weakref.ref(sock)
         self._state = threading.RLock()  # again by the same thread: a callback asks for facts
-        self._receiving = threading.Lock()
-        self._sending = threading.Lock()
+        self._receiving = threading.RLock()
+        self._sending = threading.RLock()
+        self._writing = threading.RLock()
         self._polls: list[Any] = [None, None]  # for reading, for writing; each is used under the lock of its direction
         self._received = 0  # how often wire has arrived
         self._wire = memoryview(b"")  # what has left the BIO and not been sent yet; _sending's
-        self._taken = 0  # bytes of a write under way that are encrypted already
+        self._taken = 0  # bytes of a write under way that are encrypted already; _writing's, as the next
+        self._in_write = False
+        self._in_send = False  # _send_all() is under way; _sending's
+        self._owed = False  # the output of a step other than a write has not been sent, and goes before the next step
 
     def __getattr__(self, name: str) -> Any:
         with self._state:
@@ -138,11 +148,27 @@ class Engine(InnerObject):
         Where the socket's time is over before, SSLWantWriteError or TimeoutError says so, and the same data has to be
         written again, as with OpenSSL: some of it is encrypted already, and the next call goes on behind that.
         """
+        timeout, deadline = self._time()
+        if not _acquired(self._writing, timeout, deadline):
+            raise _over(timeout, "write", SSLWantWriteError)
+        inside, taken = self._in_write, self._taken
+        try:
+            self._in_write = True
+            if inside:  # a signal handler's write, in the middle of this thread's own
+                self._taken = 0
+            return self._write(data, timeout, deadline)
+        finally:
+            if inside:
+                self._taken = taken
+            self._in_write = inside
+            self._writing.release()
+
+    def _write(self, data: Any, timeout: float | None, deadline: float) -> int:
+        """With `_writing` held."""
         with memoryview(data) as given, given.cast("B") as view:
             if self._taken > len(view):
                 text = f"bad write retry: {len(view)} bytes, after a longer write did not get through"
                 raise _error(SSLError, SSLErrorNumber.SSL_ERROR_SSL, f"[SSL: BAD_WRITE_RETRY] {text}")
-            timeout, deadline = self._time()
             at_a_time = ONE_RECORD if timeout == 0.0 else ONE_WRITE
             try:
                 while True:
@@ -191,6 +217,9 @@ class Engine(InnerObject):
         caller."""
         timeout, deadline = self._time()
         while True:
+            if self._owed:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what has arrived can still be read
+                    self._flush(timeout, deadline, what)
             with self._state:
                 received = self._received
                 before = self._outgoing.pending
@@ -204,6 +233,8 @@ class Engine(InnerObject):
                     raise
                 has_output = self._outgoing.pending != before
                 wanted = self._object.wire_wanted
+                if has_output and output != "left":
+                    self._owed = True
             if not wants:
                 if output == "sent":
                     self._flush(timeout, deadline, what)
@@ -212,6 +243,8 @@ class Engine(InnerObject):
                 return result
             if output == "sent" or has_output:
                 self._flush(timeout, deadline, what)
+            if timeout and time.monotonic() >= deadline:  # the peer may send for ever what is no plaintext
+                raise _over(timeout, what, SSLWantReadError)
             self._fill(received, wanted, timeout, deadline, what)
 
     # --- the socket ---
@@ -239,21 +272,25 @@ class Engine(InnerObject):
                 if timeout:
                     self._wait(sock, False, deadline)
                 data = _receive(sock, wanted)
-                if wanted == HEADER and (rest := _body(data)):
-                    with contextlib.suppress(BlockingIOError, TimeoutError):  # then the next step asks for it
-                        if timeout:
-                            self._wait(sock, False, deadline)
-                        data += _receive(sock, rest)
             except (BlockingIOError, TimeoutError) as error:
                 raise _over(timeout, what, SSLWantReadError, error) from None
-            with self._state:
-                self._received += 1
-                if data:
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
+            self._put(data)  # now: while the rest is waited for, a signal handler may raise, or receive some itself
+            if wanted == HEADER and (rest := _body(data)):
+                with contextlib.suppress(BlockingIOError, TimeoutError):  # then the next step asks for it
+                    if timeout:
+                        self._wait(sock, False, deadline)
+                    self._put(_receive(sock, rest))
         finally:
             self._receiving.release()
+
+    def _put(self, data: bytes) -> None:
+        """Wire that has arrived; b"" for its end."""
+        with self._state:
+            self._received += 1
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
 
     def _flush(self, timeout: float | None, deadline: float, what: str) -> None:
         """Sends all wire there is."""
@@ -263,15 +300,23 @@ class Engine(InnerObject):
 
     def _send_all(self, timeout: float | None, deadline: float, what: str) -> None:
         """With `_sending` held, which it gives back."""
+        if self._in_send:  # a signal handler, in the middle of this thread's own, which takes the wire along
+            self._sending.release()
+            return
+        self._in_send = True
         try:
             while True:
                 with self._state:
                     if not self._wire:
                         self._wire = memoryview(self._outgoing.read())
                     if not self._wire:
-                        # Here, so that another thread's output is either seen above or finds the lock free.
-                        self._sending.release()
-                        return
+                        # Before the last look: a signal handler's output is either seen there, or it sends it itself.
+                        self._in_send = self._owed = False
+                        if not self._outgoing.pending:
+                            # Here, so that another thread's output is either seen above or finds the lock free.
+                            self._sending.release()
+                            return
+                        self._in_send = True
                 sock = self._socket()
                 try:
                     if timeout:
@@ -281,6 +326,7 @@ class Engine(InnerObject):
                     raise _over(timeout, what, SSLWantWriteError, error) from None
                 self._wire = self._wire[sent:]
         except BaseException:
+            self._in_send = False
             self._sending.release()
             raise
 
@@ -339,7 +385,8 @@ def _as_the_standard_library(error: OSError) -> OSError:
     return error
 
 
-def _acquired(lock: threading.Lock, timeout: float | None, deadline: float) -> bool:
+def _acquired(lock: Any, timeout: float | None, deadline: float) -> bool:
+    """Takes an RLock, whose type has no name before Python 3.13."""
     if timeout is None:
-        return lock.acquire()
-    return lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)) if timeout else lock.acquire(blocking=False)
+        return bool(lock.acquire())
+    return bool(lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)) if timeout else lock.acquire(False))

@@ -33,6 +33,9 @@ DECIDED = (
     "twisted.internet.iocpreactor.tcp",
     "twisted.internet.endpoints",
     "twisted.web.client",
+    "twisted.protocols.amp",
+    "twisted.words.protocols.jabber.xmlstream",
+    "twisted.internet.iocpreactor.reactor",
 )
 """Modules that look for `OpenSSL` once, when they are imported, and do without TLS from then on if there is none."""
 

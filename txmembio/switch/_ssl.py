@@ -28,7 +28,7 @@ def applied() -> bool:
 
 def check() -> None:
     """Raises InstallError where somebody has imported `ssl`, or the interpreter has no sockets."""
-    if "ssl" in sys.modules:
+    if sys.modules.get("ssl") is not None:  # None: whoever imports it gets ModuleNotFoundError
         who = [name for name in importers("ssl") if name != "_ssl"]  # its classes say that they are from ssl
         by = f" by {who[0]!r}" if who else ""
         raise InstallError(
