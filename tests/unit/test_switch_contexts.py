@@ -480,6 +480,7 @@ def test_threads_begin_it_once(pki: PKI, at_work: threading.Semaphore) -> None:
 
 def test_one_that_a_thread_closes_while_another_begins_stays_closed(pki: PKI, at_work: threading.Semaphore) -> None:
     ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
     context = standard_client(pki)
     wrapped: Any = context.wrap_socket(ours, server_hostname="localhost", do_handshake_on_connect=False)
     with theirs:
@@ -508,6 +509,7 @@ def test_one_that_could_not_begin_may_try_again(pki: PKI) -> None:
 
 def test_one_that_nobody_holds_is_closed_at_once(pki: PKI) -> None:
     ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
     context = standard_client(pki)
     gc.disable()
     try:
