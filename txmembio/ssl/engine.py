@@ -336,11 +336,13 @@ class Engine(InnerObject):
         if not hasattr(select, "poll"):  # Windows, where a select() of one socket has no limit
             ready: object = any(select.select([] if writable else [sock], [sock] if writable else [], [], left))
         else:
-            poll = self._polls[writable]
+            # Taken out while it is in use: a signal handler that waits in the middle of this needs one of its own.
+            poll, self._polls[writable] = self._polls[writable], None
             if poll is None:
-                poll = self._polls[writable] = select.poll()
+                poll = select.poll()
                 poll.register(sock, select.POLLOUT if writable else select.POLLIN)
             ready = poll.poll(left * 1000)
+            self._polls[writable] = poll
         if not ready:
             raise TimeoutError
 
