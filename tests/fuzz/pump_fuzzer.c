@@ -35,6 +35,11 @@ int txm_py_client_hello(void *handle, const unsigned char *name, size_t length);
 int txm_py_alpn(void *handle, const unsigned char *offered, unsigned int length);
 int txm_py_verify(void *handle, int ok, X509_STORE_CTX *store);
 void txm_py_keylog(void *handle, const char *line);
+void txm_py_info(void *handle, int where, int value);
+void txm_py_message(void *handle, int sent, int version, int content_type, const unsigned char *data, size_t length);
+unsigned int txm_py_psk_client(void *handle, const char *hint, char *identity, unsigned int identity_room,
+                               unsigned char *secret, unsigned int secret_room);
+unsigned int txm_py_psk_server(void *handle, const char *identity, unsigned char *secret, unsigned int secret_room);
 
 int txm_py_client_hello(void *handle, const unsigned char *name, size_t length)
 {
@@ -63,6 +68,45 @@ void txm_py_keylog(void *handle, const char *line)
 {
     (void)handle;
     CHECK(strlen(line) > 0);
+}
+
+/* Of these nothing is asked here: the contexts below have no such callback. */
+void txm_py_info(void *handle, int where, int value)
+{
+    (void)handle;
+    (void)where;
+    (void)value;
+}
+
+void txm_py_message(void *handle, int sent, int version, int content_type, const unsigned char *data, size_t length)
+{
+    (void)handle;
+    (void)sent;
+    (void)version;
+    (void)content_type;
+    (void)data;
+    (void)length;
+}
+
+unsigned int txm_py_psk_client(void *handle, const char *hint, char *identity, unsigned int identity_room,
+                               unsigned char *secret, unsigned int secret_room)
+{
+    (void)handle;
+    (void)hint;
+    (void)identity;
+    (void)identity_room;
+    (void)secret;
+    (void)secret_room;
+    return 0;
+}
+
+unsigned int txm_py_psk_server(void *handle, const char *identity, unsigned char *secret, unsigned int secret_room)
+{
+    (void)handle;
+    (void)identity;
+    (void)secret;
+    (void)secret_room;
+    return 0;
 }
 
 static unsigned long handshakes, failures; /* runs that got so far: a fuzzer that never gets anywhere finds nothing */
