@@ -83,6 +83,17 @@ class TicketKeys:
         self._contexts: WeakSet[SSLContext] = WeakSet()
         self._keys = _checked(keys) if keys else []
 
+    @classmethod
+    def of(cls, source: TicketKeySource) -> TicketKeys:
+        """Those of `source`; of one that blocks none, before it has been asked in a thread. Raises OSError and
+        ValueError if there are none, or none any more."""
+        if source.blocks:
+            return cls()
+        keys = source.load()
+        if keys is None:
+            raise ValueError(f"{source} cannot be used here: somebody else has loaded from it before")
+        return cls(keys)
+
     @property
     def keys(self) -> tuple[bytes, ...]:
         """The keys in use, the one that encrypts first."""

@@ -24,9 +24,10 @@ from support.crls import crl
 from support.memory_reactor import MemoryReactor
 from support.peers import escape
 from support.pki import PKI, Credential
+from txmembio.limits import RELOAD_INTERVAL
 from txmembio.pems import PEMFolder
 from txmembio.twisted import wrapClientTLS
-from txmembio.twisted.reload import RELOAD_INTERVAL, Polling, wrapReloadingServerTLS
+from txmembio.twisted.reload import Polling, wrapReloadingServerTLS
 
 reactor: Any = _reactor
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from txmembio.context import SSLContext
+from txmembio.limits import HANDSHAKE_TIMEOUT
 
 from .buffer import TLSBuffer
 from .configuration import TLSClientConfiguration, TLSServerConfiguration
 from .settings import client_settings, server_settings, validate_config
-from .socket import HANDSHAKE_TIMEOUT, TLSSocket, connected, listening
+from .socket import TLSSocket, connected, listening
 
 __all__ = ["TXMEMBIO_IMPLEMENTATION", "ClientContext", "ServerContext", "TLSImplementation"]
 

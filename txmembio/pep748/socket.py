@@ -12,6 +12,8 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from txmembio.limits import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT
+
 from .buffer import INCOMING_LIMIT, TLSBuffer
 from .configuration import CipherSuite, NextProtocol, TLSVersion
 from .errors import TLSError, WantReadError, WantWriteError, want_read, want_write
@@ -19,15 +21,9 @@ from .errors import TLSError, WantReadError, WantWriteError, want_read, want_wri
 if TYPE_CHECKING:
     from .context import ClientContext, ServerContext
 
-__all__ = ["HANDSHAKE_TIMEOUT", "SHUTDOWN_TIMEOUT", "TLSSocket", "connected", "listening"]
+__all__ = ["TLSSocket", "connected", "listening"]
 
 _T = TypeVar("_T")
-
-HANDSHAKE_TIMEOUT = 60.0
-"""Seconds for connecting and for the handshake; asyncio's and nginx's too."""
-
-SHUTDOWN_TIMEOUT = 30.0
-"""Seconds that close() waits for the peer's close_notify; asyncio's too."""
 
 ONE_READ = 65536
 """Bytes asked of the socket at once: four full records."""

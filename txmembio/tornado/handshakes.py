@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 
 from .. import SSLEOFError, SSLError
 from ..counters import Counters, failure_key
+from ..limits import UnderWay
 from .stream import TLSStream
 
-__all__ = ["MAX_HANDSHAKES", "Handshakes", "TooManyHandshakes"]
-
-MAX_HANDSHAKES = 4000
-"""Handshakes under way at once, of one server. A core completes about two thousand a second and a slow network takes a
-second for each, so no more than that are ever under way without being stalled; this is twice as many."""
+__all__ = ["Handshakes", "TooManyHandshakes"]
 
 _log = logging.getLogger("txmembio.tornado")
 
@@ -41,22 +37,20 @@ class Handshakes:
         self.counters = counters
         self._limit = limit
         self._on_handshake = on_handshake
-        self._under_way: OrderedDict[TLSStream, None] = OrderedDict()  # the oldest first
+        self._under_way: UnderWay[TLSStream] = UnderWay()
 
     def handshake_began(self, stream: TLSStream) -> None:
-        """There is one more. If there are too many, the oldest has to go: were it this one, then whoever keeps all
-        places with connections that say nothing would keep everybody else out."""
+        """There is one more. If there are too many, the oldest has to go."""
         assert stream.connection is not None
         self.counters.connection_began(stream.connection)
-        self._under_way[stream] = None
-        if self._limit is not None and len(self._under_way) > self._limit:
-            oldest, _ = self._under_way.popitem(last=False)
+        oldest = self._under_way.add(stream, self._limit)
+        if oldest is not None:
             oldest.close(exc_info=TooManyHandshakes(f"more than {self._limit} TLS handshakes are under way"))
 
     def handshake_completed(self, stream: TLSStream) -> None:
         """One is complete."""
         assert stream.connection is not None
-        self._under_way.pop(stream, None)
+        self._under_way.discard(stream)
         negotiated = self.counters.handshake_completed(stream.connection)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("TLS handshake with %s complete: %s, %s", _peer(stream), negotiated.version, negotiated.cipher)
@@ -71,7 +65,7 @@ class Handshakes:
         """One is gone."""
         connection, error = stream.connection, stream.error
         assert connection is not None
-        self._under_way.pop(stream, None)
+        self._under_way.discard(stream)
         self.counters.connection_ended(connection, failure_word(error))
         if isinstance(error, SSLError) and error.__cause__ is not None:  # an exception in a callback, which is one
             _log.error("A callback of the TLS context failed", exc_info=error.__cause__)

@@ -20,13 +20,14 @@ from tornado.log import app_log
 
 from .. import SSLContext
 from ..counters import Counters
+from ..limits import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, RELOAD_INTERVAL
 from ..pems import PEMPair, ServedCertificates
 from ..reload import Reloader
 from ..tickets import TicketKeySource
-from .handshakes import MAX_HANDSHAKES, Handshakes
+from .handshakes import Handshakes
 from .options import Options, context_for
-from .stream import HANDSHAKE_TIMEOUT, TLSStream, check_timeout
-from .upkeep import RELOAD_INTERVAL, Polling, TicketKeyUpdates, reloading
+from .stream import TLSStream, check_timeout
+from .upkeep import Polling, TicketKeyUpdates, reloading
 from .wrapping import PlainStream
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from tornado.log import gen_log
 
 from .. import Connection, SSLContext, SSLEOFError, SSLError
 from ..connection import SENT_AT_ONCE
+from ..limits import ANSWER_LIMIT, HANDSHAKE_TIMEOUT
 from .options import context_for
 from .view import SocketView
 
@@ -36,16 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TLSStream", "Watcher", "check_timeout"]
 
-#: Seconds. A handshake is at most two round trips, and asyncio waits as long. A peer that stalls gets no more.
-HANDSHAKE_TIMEOUT = 60.0
-
 #: Bytes of plaintext that one turn of the loop encrypts for one stream, as long as the socket takes it all: about a
 #: millisecond of work. What is left waits until the others have had their turn.
 SENT_IN_A_TURN = 1024 * 1024
-
-#: Bytes of wire. A peer can ask for answers without end (KeyUpdate, RFC 8446 section 4.6.3); honest ones ask for a few
-#: per terabyte. Beyond this much, answers that the peer does not read end the connection.
-ANSWER_LIMIT = 64 * 1024
 
 #: Bytes of wire that one recv() of the handshake takes. A flight with a long chain of certificates is 10 KB.
 HANDSHAKE_READ = 16 * 1024
@@ -83,7 +77,8 @@ class TLSStream(SSLIOStream):
     :param handshake_timeout: seconds from the connection to the end of the handshake; None for no limit. Then the
         stream is closed, with a TimeoutError as its `error`.
     :param watcher: told of the beginning, the handshake and the end.
-    :param arrived: wire that was received before; `connected`: the socket is, so there will be no `connect()`.
+    :param arrived: wire that was received before.
+    :param connection: one that the context has made for these two; then the socket is connected, too.
     :param kwargs: those of `IOStream`: `max_buffer_size`, `read_chunk_size`, `max_write_buffer_size`.
     :raises TypeError, ValueError: `ssl_options` cannot be used; the context checks host names and there is none.
 
@@ -119,7 +114,7 @@ class TLSStream(SSLIOStream):
 
     def __init__(
         self,
-        socket: Socket | SocketView | Pair,
+        socket: Socket | Pair,
         *args: Any,
         ssl_options: SSLContext | Mapping[str, Any] | bool | None = None,
         server_side: bool = False,
@@ -127,7 +122,7 @@ class TLSStream(SSLIOStream):
         handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
         watcher: Watcher | None = None,
         arrived: bytes = b"",
-        connected: bool = False,
+        connection: Connection | None = None,
         **kwargs: Any,
     ) -> None:
         check_timeout(handshake_timeout)
@@ -136,7 +131,7 @@ class TLSStream(SSLIOStream):
         if ssl_options is None and not server_side:
             ssl_options = True
         self._context = context_for(ssl_options, server_side)
-        view = socket if isinstance(socket, SocketView) else SocketView(socket)
+        view = SocketView(socket)
         # Not SSLIOStream's own, which makes a standard context.
         super(SSLIOStream, self).__init__(cast("Socket", view), *args, **kwargs)
         self._ssl_options = cast(Any, self._context)
@@ -170,17 +165,16 @@ class TLSStream(SSLIOStream):
         try:
             view.getpeername()
         except OSError as error:
-            if server_side or connected:  # the peer is gone already
+            if server_side or connection is not None:  # the peer is gone already
                 self.close(exc_info=error)
             return
-        self._begin()
+        self._begin(connection or self._context.connection(server_side, server_hostname))
 
     # --- the handshake ---
 
-    def _begin(self) -> None:
+    def _begin(self, connection: Connection) -> None:
         """The socket is connected. The first step follows in the next turn of the loop, as with `SSLIOStream`."""
-        self.connection = self._context.connection(self._server_side, self._server_hostname)
-        self.socket.connection = self.connection
+        self.connection = self.socket.connection = connection
         if self._handshake_timeout is not None:
             self._timer = self.io_loop.call_later(self._handshake_timeout, self._handshake_timed_out)
         if self._watcher is not None:
@@ -204,7 +198,7 @@ class TLSStream(SSLIOStream):
         IOStream._handle_connect(self)  # SSLIOStream's would wrap the socket
         if not self.closed():
             try:
-                self._begin()
+                self._begin(self._context.connection(server_hostname=self._server_hostname))
             except (TypeError, ValueError, OSError) as error:
                 self.close(exc_info=error)
 

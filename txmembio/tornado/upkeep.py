@@ -17,11 +17,7 @@ from tornado.ioloop import IOLoop
 from ..reload import Outcome, Reloader
 from ..tickets import TicketKeys, TicketKeySource
 
-__all__ = ["RELOAD_INTERVAL", "Polling", "TicketKeyUpdates", "reloading"]
-
-RELOAD_INTERVAL = 5.0
-"""Seconds between two looks. A certificate is renewed weeks before it has to be, so nobody waits for it; and a stat for
-each file every five seconds is nothing to any system."""
+__all__ = ["Polling", "TicketKeyUpdates", "reloading"]
 
 _T = TypeVar("_T")
 
@@ -120,7 +116,7 @@ class TicketKeyUpdates:
     def __init__(self, source: TicketKeySource) -> None:
         self.source = source
         #: The keys in use. Of a source that blocks there are none before it has been asked in a thread.
-        self.keys = TicketKeys(() if source.blocks else _first(source))
+        self.keys = TicketKeys.of(source)
         self.polling = Polling(self._load, self._loaded, source.interval, at_once=source.blocks, finish=source.close)
         self._problem: str | None = None  # what was logged, and has not ended yet
 
@@ -142,10 +138,3 @@ class TicketKeyUpdates:
         elif self._problem is not None:
             _log.info("%s: there again", self.source)
         self._problem = None
-
-
-def _first(source: TicketKeySource) -> Sequence[bytes]:
-    keys = source.load()
-    if keys is None:
-        raise ValueError(f"{source} cannot be used here: somebody else has loaded from it before")
-    return keys

@@ -10,9 +10,10 @@ from tornado.concurrent import Future
 from tornado.iostream import BaseIOStream, IOStream, SSLIOStream
 
 from .. import SSLContext, SSLError
+from ..limits import HANDSHAKE_TIMEOUT
 from .layer import Pair
 from .options import context_for
-from .stream import HANDSHAKE_TIMEOUT, TLSStream, Watcher, check_timeout
+from .stream import TLSStream, Watcher, check_timeout
 
 __all__ = ["PlainStream", "start_tls", "start_tls_over", "wrap_stream"]
 
@@ -53,7 +54,7 @@ def start_tls(
     options = True if ssl_options is None and not server_side else ssl_options
     context = context_for(options, server_side)
     check_timeout(handshake_timeout)
-    context.connection(server_side, server_hostname)  # what is wrong with these is said before the socket is taken
+    connection = context.connection(server_side, server_hostname)  # what is wrong is said before the socket is taken
     arrived = _unread(stream, server_side)
     if stream._state is not None:
         stream.io_loop.remove_handler(stream.fileno())
@@ -67,7 +68,7 @@ def start_tls(
         handshake_timeout=handshake_timeout,
         watcher=watcher,
         arrived=arrived,
-        connected=True,
+        connection=connection,
         **_limits(stream),
     )
     return _taking_over(stream, secured)
@@ -121,6 +122,7 @@ def _layered(
     if options is None and not server_side:
         options = True
     context = context_for(options, server_side, "context")
+    connection = context.connection(server_side, server_hostname)
     pair = Pair(beneath)
     pair.check()
     _unread(pair.reader, server_side, leave=True)
@@ -130,7 +132,7 @@ def _layered(
         server_side=server_side,
         server_hostname=server_hostname,
         handshake_timeout=handshake_timeout,
-        connected=True,
+        connection=connection,
         **kwargs,
     )
 

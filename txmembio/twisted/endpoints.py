@@ -31,6 +31,7 @@ from twisted.logger import Logger
 
 from .. import CERT_OPTIONAL, CERT_REQUIRED, Purpose, SSLContext, TLSVersion, VerifyFlags, create_default_context
 from ..certificates import Certificate
+from ..limits import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, RELOAD_INTERVAL, SHUTDOWN_TIMEOUT
 from ..pems import (
     Identity,
     PEMFile,
@@ -44,14 +45,11 @@ from ..pems import (
 from ..redis_tickets import from_url, shown
 from ..tickets import TicketKeyFiles, TicketKeySource
 from .factory import (
-    HANDSHAKE_TIMEOUT,
-    MAX_HANDSHAKES,
-    SHUTDOWN_TIMEOUT,
     ServerSettings,
     Settings,
     wrapClientTLS,
 )
-from .reload import RELOAD_INTERVAL, wrapReloadingServerTLS
+from .reload import wrapReloadingServerTLS
 from .strings import (
     CLIENT,
     HIGHEST_BACKLOG,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from twisted.internet.interfaces import (
@@ -19,6 +18,7 @@ from zope.interface import implementer
 from .. import PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, Connection, SSLContext
 from ..context import require_context
 from ..counters import Counters
+from ..limits import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, SHUTDOWN_TIMEOUT, UnderWay
 from ..session_cache import SessionCache
 from ..session_cache import sessions as common_sessions
 from .events import failure_word, log_completed, log_failed, log_hook_failed
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["TLSFactory", "wrapClientTLS", "wrapServerTLS"]
-
-#: Seconds. A handshake is at most two round trips and asyncio waits as long. A peer that stalls gets no more than this.
-HANDSHAKE_TIMEOUT = 60.0
-
-#: Seconds without progress. asyncio waits as long for a peer's close_notify.
-SHUTDOWN_TIMEOUT = 30.0
-
-#: Handshakes under way at once, of one server. A core completes about two thousand a second and a slow network takes a
-#: second for each, so no more than that are ever under way without being stalled; this is twice as many.
-MAX_HANDSHAKES = 4000
 
 
 class Settings(TypedDict, total=False):
@@ -130,7 +120,7 @@ class TLSFactory(WrappingFactory):
         self.counters = Counters() if counters is None else counters
         self.onHandshake = onHandshake
         self.sessions = sessions if isClient else None
-        self._under_way: OrderedDict[TLSTransport, None] = OrderedDict()  # handshakes, the oldest first
+        self._under_way: UnderWay[TLSTransport] = UnderWay()
         if clock is None:
             from twisted.internet import reactor  # not before it is needed: importing it installs it
 
@@ -159,20 +149,15 @@ class TLSFactory(WrappingFactory):
     # What the transports tell
 
     def handshake_began(self, tls: TLSTransport) -> None:
-        """A connection is made. If there are too many handshakes, one has to go.
-
-        The oldest, and not this one: else whoever holds all places with connections that say nothing would keep
-        everybody else out. An honest handshake, which takes a moment, is only hit when that many begin in this moment.
-        """
+        """A connection is made. If there are too many handshakes, the oldest has to go."""
         self.counters.connection_began(tls.connection)
-        self._under_way[tls] = None
-        if self.maxHandshakes is not None and len(self._under_way) > self.maxHandshakes:
-            oldest, _ = self._under_way.popitem(last=False)
+        oldest = self._under_way.add(tls, self.maxHandshakes)
+        if oldest is not None:
             oldest.make_way()
 
     def handshake_completed(self, tls: TLSTransport) -> None:
         """A handshake is complete."""
-        self._under_way.pop(tls, None)
+        self._under_way.discard(tls)
         log_completed(tls, self.counters.handshake_completed(tls.connection))
         self.keep_session(tls)
         if self.onHandshake is not None:
@@ -185,7 +170,7 @@ class TLSFactory(WrappingFactory):
 
     def connection_ended(self, tls: TLSTransport, reason: Failure, complete: bool) -> None:
         """A connection is gone; `complete` says whether its handshake was."""
-        self._under_way.pop(tls, None)
+        self._under_way.discard(tls)
         self.counters.connection_ended(tls.connection, failure_word(reason))
         log_failed(tls, reason, complete)
         if self.onHandshake is not None and not complete:

@@ -20,7 +20,6 @@ Where Twisted's transport and `TLSTransport` differ in what applications see, th
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,9 +30,10 @@ from twisted.protocols.policies import ProtocolWrapper
 
 from .. import SSLEOFError, SSLError
 from ..counters import Counters
+from ..limits import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, SHUTDOWN_TIMEOUT, UnderWay
 from ..OpenSSL.SSL import Connection as Handle
 from ..OpenSSL.SSL import Error
-from .factory import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, SHUTDOWN_TIMEOUT, TLSFactory
+from .factory import TLSFactory
 from .injection import Guard, unparsed
 from .producer import ProducerProxy
 from .reasons import ConnectionTruncated, PlaintextInjected
@@ -229,8 +229,8 @@ class FactoryPart:
         return Counters()
 
     @cached_property
-    def _under_way(self) -> OrderedDict[TLSTransport, None]:
-        return OrderedDict()
+    def _under_way(self) -> UnderWay[TLSTransport]:
+        return UnderWay()
 
     @property
     def clock(self) -> Any:

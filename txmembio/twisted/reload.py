@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
+from ..limits import RELOAD_INTERVAL
 from ..reload import Outcome, Reloader
 from .factory import ServerSettings, TLSFactory, TLSServerEndpoint, check_settings
 
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from ..pems import ServedCertificates
 
 __all__ = ["Polling", "ReloadingTLSFactory", "wrapReloadingServerTLS"]
-
-RELOAD_INTERVAL = 5.0
-"""Seconds between two looks. A certificate is renewed weeks before it has to be, so nobody waits for it; and a stat for
-each file every five seconds is nothing to any system."""
 
 _T = TypeVar("_T")
 

@@ -43,7 +43,7 @@ class TicketKeyUpdates:
         self.source = source
         #: The keys in use: `keys.use_in(context)` is for every context that is to have them. Empty until a source that
         #: blocks has been asked, which is once something listens.
-        self.keys = TicketKeys(() if source.blocks else _first(source))
+        self.keys = TicketKeys.of(source)
         self._reactor = reactor
         self._users = 0
         self._looking = False
@@ -108,13 +108,6 @@ class TicketKeyUpdates:
             self.source.close()
         elif interval is not None:
             self._call = self._reactor.callLater(interval, self._look)
-
-
-def _first(source: TicketKeySource) -> Sequence[bytes]:
-    keys = source.load()
-    if keys is None:
-        raise ValueError(f"{source} cannot be used here: somebody else has loaded from it before")
-    return keys
 
 
 @implementer(IStreamServerEndpoint)

@@ -56,6 +56,7 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, directlyProvides, implementer, providedBy
 
 from .. import Certificate, Connection, SSLEOFError, SSLError
+from ..limits import ANSWER_LIMIT
 from .producer import ProducerProxy
 from .reasons import ConnectionTruncated, HandshakeTimeout, ShutdownTimeout, TooManyHandshakes
 
@@ -70,10 +71,6 @@ HELD_LIMIT = 64 * 1024
 
 #: Bytes of plaintext: one full record (RFC 8446 section 5.1). A write of this size gains nothing by waiting for others.
 DIRECT_WRITE = 16 * 1024
-
-#: Bytes of wire. A peer can ask for answers without end (KeyUpdate, RFC 8446 section 4.6.3); honest ones ask for a few
-#: per terabyte. Beyond this much, answers that the peer does not read either end the connection.
-ANSWER_LIMIT = 64 * 1024
 
 #: Reachable through the transport beneath, but they would put bytes on the wire beside the TLS connection.
 _NOT_PASSED_ON = frozenset({"startTLS", "writeSomeData"})
