@@ -18,13 +18,6 @@ static int SSL_get_handshake_rtt(const SSL *ssl, uint64_t *microseconds)
 }
 #endif
 
-/* The store of the operating system, as a URI that SSL_CTX_load_verify_store(3) understands. */
-#if defined(_WIN32) && OPENSSL_VERSION_NUMBER >= 0x30200000L
-#define TXM_HAS_WINSTORE 1
-#else
-#define TXM_HAS_WINSTORE 0
-#endif
-
 /* Versions and key exchanges that a build of OpenSSL can leave out. */
 #ifdef OPENSSL_NO_SSL3
 #define TXM_HAS_SSLv3 0

@@ -36,7 +36,6 @@ X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *context);
 int SSL_CTX_set_default_verify_paths(SSL_CTX *context);
 int SSL_CTX_load_verify_file(SSL_CTX *context, const char *file);
 int SSL_CTX_load_verify_dir(SSL_CTX *context, const char *folder);
-int SSL_CTX_load_verify_store(SSL_CTX *context, const char *uri);
 int SSL_CTX_add_client_CA(SSL_CTX *context, X509 *certificate);
 int SSL_CTX_use_certificate(SSL_CTX *context, X509 *certificate);
 int SSL_CTX_use_PrivateKey(SSL_CTX *context, EVP_PKEY *key);
