@@ -15,8 +15,8 @@ from tornado.iostream import IOStream, StreamClosedError
 import txmembio
 from support import pair
 from support.pki import PKI
+from support.raw_peer import UPDATE_REQUESTED, key_updates
 from support.tornado_ends import listening, on_each_loop, reset, socket_pair, turns
-from txmembio._openssl.lib import NULL, give_scratch, lib, take_scratch
 from txmembio.tornado import TCPServer, TLSStream, wrap_stream
 from txmembio.tornado.wrapping import PlainStream
 
@@ -103,17 +103,6 @@ async def test_tls_in_tls_keeps_the_limits(pki: PKI) -> None:
         each.close()
 
 
-def key_update(connection: Any) -> bytes:
-    """One KeyUpdate that asks for one in return (RFC 8446 section 4.6.3), and no more."""
-    assert lib.SSL_key_update(connection._ssl, 1) == 1
-    scratch = take_scratch()
-    lib.txm_operate(connection._c, scratch.c, lib.TXM_OP_HANDSHAKE, b"", 0, NULL, 0)
-    wire: bytes = scratch.wire[: scratch.c.report.wire]
-    lib.txm_leave(connection._c)
-    give_scratch(scratch)
-    return wire
-
-
 @on_each_loop
 @pytest.mark.parametrize("into", [False, True])
 async def test_more_requests_in_one_chunk_than_there_is_room_for_answers(pki: PKI, into: bool) -> None:
@@ -132,7 +121,7 @@ async def test_more_requests_in_one_chunk_than_there_is_room_for_answers(pki: PK
         await server.wait_for_handshake()
         buffer = bytearray(6)
         read: Any = server.read_into(buffer) if into else server.read_until(b"\n")
-        wire = b"".join(key_update(client) for _ in range(6000)) + client.plaintext_to_wire(b"hello\n")
+        wire = key_updates(client, 6000, UPDATE_REQUESTED) + client.plaintext_to_wire(b"hello\n")
 
         async def answers() -> None:
             while True:

@@ -1,6 +1,6 @@
 """A program: opens and closes connections in every way there is, then says what is left of them.
 
-    python connections.py COUNT CHAIN KEY CA FOLDER
+    python -m stress.connections COUNT CHAIN KEY CA FOLDER
 
 Two batches of COUNT connections, servers and clients both in this process, over TCP and UNIX sockets (in FOLDER), TLS
 1.2 and 1.3, with contexts that last and contexts that do not. Before them a few of every kind, to load and to cache
@@ -9,14 +9,11 @@ what there is. Prints one line of JSON: the state before, after the first batch 
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import itertools
 import json
 import os
 import sys
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -43,7 +40,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 import txmembio
-from txmembio._openssl.lib import lib, scratch_count
+from support.holdings import Holdings, holdings
 from txmembio.counters import Counters
 from txmembio.twisted import wrapClientTLS, wrapServerTLS
 from txmembio.twisted.factory import ServerSettings
@@ -382,17 +379,11 @@ def client_of(address: Any) -> Callable[[], Any]:
 
 
 @dataclass
-class State:
-    """What this process holds."""
+class State(Holdings):
+    """And what is Twisted's, and what was counted."""
 
-    connections: int
     contexts: int
-    scratches: int
-    descriptors: int
     delayed_calls: int
-    objects: dict[str, int]
-    all_objects: int
-    memory: int
     served: dict[str, Any]
     asked: dict[str, Any]
 
@@ -404,29 +395,10 @@ TWISTED = {"Client", "Connector", "Deferred", "Factory", "Failure", "Port", "Ser
 async def state(rounds: Rounds) -> State:
     for _ in range(3):  # what is to be done in the next turn of the reactor, and what that leaves to be done
         await deferLater(reactor, 0)
-    gc.collect()
-    kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
-    objects = {
-        name: count
-        for name, count in kinds.items()
-        if name.startswith(("txmembio.", "_ssl.", "ssl.", "__main__.")) or name.rpartition(".")[2] in TWISTED
-        if name != "__main__.State"
-    }
-    total = sum(kinds.values())
-    # What free() keeps for later would hide what is not freed, and what is only fragmentation would look like a leak.
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc
-        libc.malloc_trim(0)
-    with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
     return State(
-        connections=lib.txm_live_connections(),
+        **vars(holdings(TWISTED)),
         contexts=len(rounds.made) - rounds.lasting_count,
-        scratches=scratch_count(),
-        descriptors=len(os.listdir("/proc/self/fd")),
         delayed_calls=len(reactor.getDelayedCalls()),
-        objects=objects,
-        all_objects=total,
-        memory=pages * os.sysconf("SC_PAGE_SIZE"),
         served=rounds.served.snapshot(),
         asked=rounds.asked.snapshot(),
     )

@@ -58,13 +58,15 @@ def soak(pki: PKI) -> dict[str, Any]:
     done = subprocess.run(
         [
             sys.executable,
-            str(Path(__file__).parent / "tornado_soak.py"),
+            "-m",
+            "stress.tornado_soak",
             str(REQUESTS),
             str(CONNECTIONS),
             pki.server.chain_file,
             pki.server.key_file,
             pki.ca.certificate_file,
         ],
+        cwd=Path(__file__).parents[1],
         env=environment(),
         capture_output=True,
         text=True,

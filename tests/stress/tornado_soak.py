@@ -1,6 +1,6 @@
 """A program: HTTPS requests over many connections, some of which break off; then it says what is left of them.
 
-    python tornado_soak.py REQUESTS CONNECTIONS CHAIN KEY CA
+    python -m stress.tornado_soak REQUESTS CONNECTIONS CHAIN KEY CA
 
 Two halves of REQUESTS / 2 each, over CONNECTIONS at a time; server and clients are both txmembio's and in this process.
 Most requests are answered and the connection goes on to the next; one in twelve ends it in one of `ENDINGS`. A short
@@ -11,10 +11,7 @@ first half and after the second, as `State` has it, and how often each kind of r
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import json
-import os
 import random
 import socket
 import struct
@@ -30,7 +27,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import Resolver, bind_sockets
 
 import txmembio
-from txmembio._openssl.lib import lib, scratch_count
+from support.holdings import Holdings, holdings
 from txmembio.tornado import HTTPServer, TCPClient
 
 #: One request in so many ends its connection.
@@ -246,16 +243,10 @@ class Clients:
 
 
 @dataclass
-class State:
-    """What this process holds."""
+class State(Holdings):
+    """And what is asyncio's, and what was counted."""
 
-    connections: int
-    scratches: int
-    descriptors: int
     tasks: int
-    objects: dict[str, int]
-    all_objects: int
-    memory: int
     served: dict[str, Any]
 
 
@@ -268,28 +259,9 @@ async def state(server: HTTPServer) -> State:
         await asyncio.sleep(0)
     for _ in range(3):  # what is to be done in the next turn of the loop, and what that leaves to be done
         await asyncio.sleep(0)
-    gc.collect()
-    kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
-    objects = {
-        name: count
-        for name, count in kinds.items()
-        if name.startswith(("txmembio.", "_ssl.", "ssl.", "__main__.")) or name.rpartition(".")[2] in OTHERS
-        if name != "__main__.State"
-    }
-    total = sum(kinds.values())
-    # What free() keeps for later would hide what is not freed, and what is only fragmentation would look like a leak.
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc
-        libc.malloc_trim(0)
-    with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
     return State(
-        connections=lib.txm_live_connections(),
-        scratches=scratch_count(),
-        descriptors=len(os.listdir("/proc/self/fd")),
+        **vars(holdings(OTHERS)),
         tasks=len(asyncio.all_tasks()),
-        objects=objects,
-        all_objects=total,
-        memory=pages * os.sysconf("SC_PAGE_SIZE"),
         served=server.counters.snapshot(),
     )
 

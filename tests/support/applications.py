@@ -27,9 +27,10 @@ import pytest
 
 import txmembio
 
-from .peers import CLONE, escape
+from .peers import escape
 from .pki import PKI, Authority, Credential
 from .process import DEADLINE, Process
+from .venvs import CLONE
 
 REQUIREMENTS = (
     "autobahn==26.10.2",

@@ -7,11 +7,9 @@ line is answered reversed (`blocking.reverse_lines`).
 
 from __future__ import annotations
 
-import functools
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,9 +24,7 @@ import txmembio
 from .blocking import SOCKET_READ_SIZE, reverse_lines
 from .pki import PKI, Credential
 from .process import DEADLINE, Process, environment
-
-#: The checkout, where the environment of the pyOpenSSL peer is kept between runs.
-CLONE = Path(__file__).parents[2]
+from .venvs import python_with
 
 #: The program that is Twisted's side of the conversation.
 TWISTED_LINES = Path(__file__).with_name("twisted_lines.py")
@@ -49,31 +45,7 @@ def pyopenssl_python() -> str:
     """The Python of an environment that has Twisted and pyOpenSSL, made the first time it is asked for and kept in the
     clone.
     """
-    python, problem = _pyopenssl_environment()
-    if problem:
-        pytest.skip(f"Twisted+pyOpenSSL cannot be installed: {problem}")
-    return python
-
-
-@functools.cache
-def _pyopenssl_environment() -> tuple[str, str]:
-    """The path of its Python, and what went wrong, if something did."""
-    version = "{}.{}".format(*sys.version_info)
-    folder = CLONE / ".peer-venv" / version
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    complete = folder / "complete"  # written last: an environment without it was interrupted, and is made again
-    if not complete.exists():
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        commands = [
-            [sys.executable, "-m", "venv", "--clear", str(folder)],
-            [*pip, "twisted", "pyopenssl", "service-identity", "idna"],
-        ]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                return str(python), (done.stderr or done.stdout).strip().splitlines()[-1]
-        complete.touch()
-    return str(python), ""
+    return python_with("pyopenssl", "twisted", "pyopenssl", "service-identity", "idna")
 
 
 @dataclass(frozen=True)

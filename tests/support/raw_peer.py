@@ -10,6 +10,7 @@ from txmembio._openssl.lib import NULL, give_scratch, lib, take_scratch
 
 from . import pair
 from .pki import PKI
+from .ticking import once_taken, ticking, view_of
 
 UPDATE_NOT_REQUESTED = 0
 """RFC 8446 section 4.6.3: a KeyUpdate that wants no answer."""
@@ -50,3 +51,21 @@ def key_updates(connection: Any, count: int, kind: int, plaintext: bytes = b"") 
         lib.txm_leave(connection._c)
         give_scratch(scratch)
     return b"".join(wire)
+
+
+def receive_in_the_middle(server: Any, far: socket.socket, connection: Any) -> None:
+    """A signal handler receives from `server` while its own thread waits there for the rest of a record. Each gets what
+    is its own."""
+    received: list[bytes] = []
+
+    def receive() -> None:
+        far.sendall(wire[5:])
+        received.append(server.recv(100))
+        far.sendall(plaintext_wire(connection, b"outer"))
+
+    with view_of(server) as view:
+        wire = plaintext_wire(connection, b"inner")
+        far.sendall(wire[:5])
+        with ticking(once_taken(view, receive)):
+            assert server.recv(100) == b"outer"
+    assert received == [b"inner"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from .peers import CLONE
+#: The checkout, where the environments are kept between runs.
+CLONE = Path(__file__).parents[2]
 
 
 def python_with(name: str, *packages: str) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from .peers import CLONE, escape, require
+from .peers import escape, require
 from .pki import PKI, Credential
 from .process import Process, environment
+from .venvs import CLONE
 
 #: The program that serves.
 WEB_SITE = Path(__file__).with_name("web_site.py")

@@ -11,8 +11,15 @@ import pytest
 
 from support.pki import PKI
 from support.process import DEADLINE
-from support.raw_peer import UPDATE_NOT_REQUESTED, UPDATE_REQUESTED, key_updates, plaintext_wire, shake_hands
-from support.ticking import needs_timers, once_taken, ticking, view_of
+from support.raw_peer import (
+    UPDATE_NOT_REQUESTED,
+    UPDATE_REQUESTED,
+    key_updates,
+    plaintext_wire,
+    receive_in_the_middle,
+    shake_hands,
+)
+from support.ticking import needs_timers
 from support.tls_sockets import Beside
 from txmembio.pep748 import (
     Certificate,
@@ -151,17 +158,6 @@ def test_answers_that_the_peer_does_not_take_do_not_pile_up(pki: PKI) -> None:
 @needs_timers
 @pytest.mark.parametrize("timeout", [None, DEADLINE])
 def test_a_signal_handler_may_receive_in_the_middle_of_receiving(pki: PKI, timeout: float | None) -> None:
-    received: list[bytes] = []
-
-    def receive() -> None:
-        far.sendall(wire[5:])
-        received.append(server.recv(100))
-        far.sendall(plaintext_wire(connection, b"outer"))
-
-    with against_raw_peer(pki) as (server, far, connection), view_of(server) as view:
+    with against_raw_peer(pki) as (server, far, connection):
         server.settimeout(timeout)
-        wire = plaintext_wire(connection, b"inner")
-        far.sendall(wire[:5])
-        with ticking(once_taken(view, receive)):
-            assert server.recv(100) == b"outer"
-        assert received == [b"inner"]
+        receive_in_the_middle(server, far, connection)

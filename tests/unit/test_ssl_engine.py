@@ -12,7 +12,14 @@ import pytest
 import txmembio.ssl
 from support.pki import PKI
 from support.process import DEADLINE
-from support.raw_peer import UPDATE_NOT_REQUESTED, UPDATE_REQUESTED, key_updates, plaintext_wire, shake_hands
+from support.raw_peer import (
+    UPDATE_NOT_REQUESTED,
+    UPDATE_REQUESTED,
+    key_updates,
+    plaintext_wire,
+    receive_in_the_middle,
+    shake_hands,
+)
 from support.ticking import has_wire, needs_timers, once_taken, ticking, view_of
 from support.tls_sockets import Beside, connected, pair, server_context
 
@@ -89,20 +96,9 @@ def test_an_exception_of_a_signal_handler_loses_no_wire(pki: PKI, timeout: float
 @needs_timers
 @pytest.mark.parametrize("timeout", [None, DEADLINE])
 def test_a_signal_handler_may_receive_in_the_middle_of_receiving(pki: PKI, timeout: float | None) -> None:
-    received: list[bytes] = []
-
-    def receive() -> None:
-        far.sendall(wire[5:])
-        received.append(server.recv(100))
-        far.sendall(plaintext_wire(connection, b"outer"))
-
-    with against_raw_peer(pki) as (server, far, connection), view_of(server) as view:
+    with against_raw_peer(pki) as (server, far, connection):
         server.settimeout(timeout)
-        wire = plaintext_wire(connection, b"inner")
-        far.sendall(wire[:5])
-        with ticking(once_taken(view, receive)):
-            assert server.recv(100) == b"outer"
-        assert received == [b"inner"]
+        receive_in_the_middle(server, far, connection)
 
 
 @needs_timers
