@@ -246,6 +246,35 @@ def test_time_outs_are_on_by_default(server: txmembio.SSLContext) -> None:
     assert factory.clock is reactor
 
 
+def test_the_clock_is_the_reactor_of_the_connections(server: txmembio.SSLContext) -> None:
+    """A program may run a reactor that is not the installed one. Small writes and time-outs have to be done there."""
+
+    class Transport(StringTransport):
+        def __init__(self, reactor: Clock) -> None:
+            super().__init__()
+            self.reactor = reactor
+
+        def abortConnection(self) -> None: ...
+
+    first, second, given = Clock(), Clock(), Clock()
+    factory = TLSFactory(server, False, Wrapped())
+    for reactor in (first, second):
+        tls = factory.buildProtocol(ADDRESS)
+        assert tls is not None
+        tls.makeConnection(Transport(reactor))
+    assert factory.clock is first and not second.getDelayedCalls()
+    assert len(first.getDelayedCalls()) == 2
+    first.advance(60)
+    assert not first.getDelayedCalls()
+
+    factory = TLSFactory(server, False, Wrapped(), clock=given)
+    tls = factory.buildProtocol(ADDRESS)
+    assert tls is not None
+    tls.makeConnection(Transport(first))
+    assert factory.clock is given and given.getDelayedCalls() and not first.getDelayedCalls()
+    tls.abortConnection()
+
+
 # ALPN
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from twisted.internet.interfaces import (
@@ -11,6 +12,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
+    ITransport,
 )
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
@@ -63,7 +65,8 @@ class TLSFactory(WrappingFactory):
         certificate must be for. Required when `context.check_hostname` is true.
     :param handshakeTimeout: seconds from the connection to the end of the handshake; None for no limit.
     :param shutdownTimeout: seconds without progress while the connection is being closed; None for no limit.
-    :param clock: runs the time-outs; the reactor if not given.
+    :param clock: runs the time-outs; if not given, the reactor that the first connection runs on, which need not be
+        the one that is installed.
     :param maxHandshakes: (servers) how many handshakes may be under way at once; None for no limit. One more, and the
         one that has been under way longest is aborted, with `TooManyHandshakes` as its reason.
     :param counters: where to count; an object of the factory's own if not given. Several may share one.
@@ -121,11 +124,8 @@ class TLSFactory(WrappingFactory):
         self.onHandshake = onHandshake
         self.sessions = sessions if isClient else None
         self._under_way: UnderWay[TLSTransport] = UnderWay()
-        if clock is None:
-            from twisted.internet import reactor  # not before it is needed: importing it installs it
-
-            clock = cast(IReactorTime, reactor)
-        self.clock = clock
+        if clock is not None:
+            self.clock = clock
 
     def buildProtocol(self, addr: IAddress | None) -> TLSTransport | None:  # type: ignore[override]
         """A transport around a new protocol of the wrapped factory; None if that refuses the connection."""
@@ -146,7 +146,23 @@ class TLSFactory(WrappingFactory):
         if self.sessions is not None and (self.hostname or any(where)):
             self.sessions.offer(connection, where)
 
+    @cached_property
+    def clock(self) -> IReactorTime:
+        """Runs the time-outs."""
+        from twisted.internet import reactor  # not before it is needed: importing it installs it
+
+        return cast(IReactorTime, reactor)
+
     # What the transports tell
+
+    def find_clock(self, transport: ITransport) -> None:
+        """Unless there is a clock already, take the reactor of a connection's `transport`. On the installed one, which
+        may be another and never run, nothing would be done later.
+        """
+        if "clock" not in vars(self):
+            reactor = getattr(transport, "reactor", None)
+            if IReactorTime.providedBy(reactor):
+                self.clock = reactor
 
     def handshake_began(self, tls: TLSTransport) -> None:
         """A connection is made. If there are too many handshakes, the oldest has to go."""

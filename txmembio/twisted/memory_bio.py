@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet._producer_helpers import _PullToPush
 from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 
 from .. import SSLEOFError, SSLError
@@ -247,6 +248,12 @@ class FactoryPart:
         from twisted.internet import reactor
 
         return self.clock is reactor
+
+    def find_clock(self, transport: ITransport) -> None:
+        """The same as with `TLSFactory`, where nobody has given the factory another clock than the reactor."""
+        reactor = getattr(transport, "reactor", None)
+        if self.clock_is_reactor and IReactorTime.providedBy(reactor):
+            self._clock = reactor
 
     def handshake_began(self, tls: TLSTransport) -> None:
         """A connection is made. The cap is for servers."""

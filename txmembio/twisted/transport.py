@@ -172,6 +172,7 @@ class TLSTransport(ProtocolWrapper):
         self.transport = transport
         self.connected = self._writable = True
         self.factory.registerProtocol(self)
+        self.factory.find_clock(transport)
         self.began = self.factory.clock.seconds()
         self._start_timer(self.factory.handshakeTimeout, self._handshake_timed_out)
         self.factory.handshake_began(self)
