@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+import warnings
 from collections.abc import Generator
+from types import ModuleType
 
 import hypothesis
 import pytest
 
 import txmembio
+from support import reactors
 from support.pki import PKI
 
 # No deadline: an example's time depends on what else the machine does, and is not what these tests are about. Where CI
@@ -31,9 +36,64 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
             handle.inner_test = inner_test
 
 
-def pytest_report_header() -> str:
-    """Say which OpenSSL and which checkout or wheel is being tested: a failure report without them is worth little."""
-    return f"txmembio: {txmembio.__file__} with {txmembio.OPENSSL_VERSION}"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("twisted").addoption(
+        "--twisted-reactor",
+        default=reactors.DEFAULT,
+        choices=tuple(reactors.CHOICES),
+        help="the reactor that runs the tests on Twisted and the programs they start (default: %(default)s)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the reactor, and have pytest-twisted, which is configured next, take what is there for its default."""
+    config.addinivalue_line("markers", "reactor: runs on Twisted's reactor, or tests what does")
+    if not config.pluginmanager.hasplugin("twisted"):
+        return  # the core is tested without Twisted
+    import pytest_twisted
+
+    name = config.getoption("--twisted-reactor")
+    if config.getoption("--reactor") != "default":
+        raise pytest.UsageError("--reactor is pytest-twisted's; the reactor of these tests is --twisted-reactor")
+    os.environ[reactors.VARIABLE] = name
+    try:
+        running = reactors.install(name)
+    except (reactors.WrongReactor, ImportError) as error:
+        raise pytest.UsageError(f"--twisted-reactor: {error}") from error
+    if name == "iocp":
+        # Twisted's port drops, without closing it, the socket that would have been the next connection; the collector
+        # closes it. It has no address yet.
+        unclosed = r"unclosed <socket.socket .*laddr=\(\S+, 0[^<]*\)>"
+        config.addinivalue_line("filterwarnings", f"ignore:{unclosed}:ResourceWarning")
+        warnings.filterwarnings("ignore", unclosed, ResourceWarning)  # when the reactor stops, after all tests
+    pytest_twisted.reactor_installers["default"] = lambda: pytest_twisted._install_reactor(lambda: None, type(running))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is being tested, with which OpenSSL, and on which reactor: a failure report without them is worth
+    little.
+    """
+    lines = [f"txmembio: {txmembio.__file__} with {txmembio.OPENSSL_VERSION}"]
+    if running := sys.modules.get("twisted.internet.reactor"):
+        lines.append(f"reactor: {config.getoption('--twisted-reactor')}, {reactors.shown(running)}")
+    return lines
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that have to do with Twisted, as their modules' imports say, so that no list of them is kept."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _on_twisted(item.module):
+            item.add_marker("reactor")
+
+
+@functools.cache
+def _on_twisted(module: ModuleType) -> bool:
+    names = (
+        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        for value in vars(module).values()
+    )
+    return any(f"{name}.".startswith(("twisted.", "pytest_twisted.", "txmembio.twisted.")) for name in names)
 
 
 @pytest.fixture(scope="session")

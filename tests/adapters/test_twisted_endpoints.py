@@ -15,7 +15,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorUNIX
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
@@ -25,6 +25,7 @@ import txmembio
 from support.memory_reactor import MemoryReactor
 from support.peers import escape
 from support.pki import PKI, Credential
+from support.reactors import need
 from txmembio.twisted import TLSTransport
 
 DH_PARAMETERS = """\
@@ -316,6 +317,7 @@ def test_how_a_client_connects(keys: str, timeout: float | None, bind_address: t
 
 @pytest_twisted.ensureDeferred
 async def test_endpoint_runs_over_a_unix_socket_on_both_sides(pki: PKI, tmp_path: Path) -> None:
+    need(IReactorUNIX)
     below = escape(f"unix:{tmp_path / 'socket'}")
     async with serving(f"endpoint={below}:{files(pki.server)}") as server:
         client = await ask(f"localhost:443:endpoint={below}:trustRoots={escape(pki.ca.certificate_file)}")
@@ -325,6 +327,7 @@ async def test_endpoint_runs_over_a_unix_socket_on_both_sides(pki: PKI, tmp_path
 
 @pytest_twisted.ensureDeferred
 async def test_folder_runs_over_an_endpoint_too(pki: PKI, tmp_path: Path) -> None:
+    need(IReactorUNIX)
     below = escape(f"unix:{tmp_path / 'socket'}")
     async with serving(f"{escape(pki.pem_folder('localhost'))}:endpoint={below}") as server:
         await ask(f"localhost:endpoint={below}:trustRoots={escape(pki.ca.certificate_file)}")

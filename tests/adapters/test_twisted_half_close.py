@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorFDSet
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -122,7 +122,7 @@ def standard_server(pki: PKI, listener: socket.socket, question: bytes, and_tcp:
 async def end_of_tcp_is_here(end: HalfEnd) -> None:
     """Returns once the reactor has seen it: it does not read from that socket any more."""
     transport = end.tls.transport
-    while transport in reactor.getReaders():
+    while transport in (reactor.getReaders() if IReactorFDSet.providedBy(reactor) else reactor.handles):
         await deferLater(reactor, 0)
 
 

@@ -26,7 +26,7 @@ from twisted.internet.endpoints import (
     serverFromString,
 )
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorSocket, IReactorUNIX, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.internet.task import Clock
 from twisted.protocols.haproxy import proxyEndpoint
@@ -37,6 +37,7 @@ import txmembio
 from support import pair, peers
 from support.pki import PKI
 from support.process import environment
+from support.reactors import need, need_processes, need_repeated_errors, program
 from support.twisted_ends import Application, HalfCloseable
 from support.twisted_talk import PIECE, SIZE, End, Pulled, Pushing, close, content, listening
 from txmembio.twisted import (
@@ -68,12 +69,14 @@ def tcp(tmp_path: Path) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def unix(tmp_path: Path) -> tuple[Any, Callable[[Any], Any]]:
+    need(IReactorUNIX)
     path = str(tmp_path / "socket")
     return UNIXServerEndpoint(reactor, path), lambda port: UNIXClientEndpoint(reactor, path)
 
 
 def adopted(tmp_path: Path) -> tuple[Any, Callable[[Any], Any]]:
     """A port that somebody else has opened."""
+    need(IReactorSocket)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     endpoint = AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET)  # which closes it
@@ -220,6 +223,8 @@ async def test_what_is_beneath_ends_first(
         await gatherResults([client.handshaken, server.handshaken])
         client.tls.write(b"half of")
         await server.until(7)
+        server.tls.write(b"answer")
+        await client.until(6)  # what the handshake has sent behind it is read as well: else this is a reset
         client.tls.transport.loseConnection()
         _, there = await gatherResults([client.lost, server.lost])
     assert isinstance(there, ConnectionTruncated)
@@ -368,8 +373,15 @@ async def test_tls_begun_inside_tls(pki: PKI, tls_version: txmembio.TLSVersion, 
 
 def child(what: str, implementation: str, pki: PKI, version: txmembio.TLSVersion) -> Any:
     """The endpoint of a process with TLS on its standard input and output."""
-    arguments = [sys.executable, str(OVER_STDIO), what, implementation, pki.server.combined_file, version.name]
+    need_processes()
+    arguments = program(OVER_STDIO, what, implementation, pki.server.combined_file, version.name)
     return ProcessEndpoint(reactor, sys.executable, arguments, environment())
+
+
+def shell(script: str) -> Any:
+    """The endpoint of a process that the shell is told."""
+    need_processes()
+    return ProcessEndpoint(reactor, "/bin/sh", ["/bin/sh", "-c", script])
 
 
 both_implementations = pytest.mark.parametrize("implementation", ["txmembio", "ssl"])
@@ -381,6 +393,7 @@ both_implementations = pytest.mark.parametrize("implementation", ["txmembio", "s
 async def test_megabytes_through_a_process(
     implementation: str, kind: type[Pushing] | type[Pulled], pki: PKI, tls_version: txmembio.TLSVersion
 ) -> None:
+    need_repeated_errors()
     data = content(b"echo")
     endpoint = wrapClientTLS(
         pair.client_context(pki, tls_version), "localhost", child("echo", implementation, pki, tls_version)
@@ -397,6 +410,7 @@ async def test_megabytes_through_a_process(
 @both_implementations
 @pytest_twisted.ensureDeferred
 async def test_half_a_connection_to_a_process(implementation: str, pki: PKI) -> None:
+    need_repeated_errors()
     question = content(b"question")
     lost: Deferred[None] = Deferred()
 
@@ -419,6 +433,7 @@ async def test_half_a_connection_to_a_process(implementation: str, pki: PKI) -> 
 @pytest.mark.parametrize("way", ["startTLS", "the method"])
 @pytest_twisted.ensureDeferred
 async def test_tls_begun_on_a_process(way: str, pki: PKI, tls_version: txmembio.TLSVersion) -> None:
+    need_repeated_errors()
     data = content(b"echo")
     context = pair.client_context(pki, tls_version)
     factory = StartTLSFactory(Factory.forProtocol(End), hostname="localhost")
@@ -453,7 +468,7 @@ async def test_a_process_that_does_nothing(pki: PKI) -> None:
     endpoint = wrapClientTLS(
         pair.client_context(pki),
         "localhost",
-        ProcessEndpoint(reactor, "/bin/sh", ["/bin/sh", "-c", "kill -STOP $$"]),
+        shell("kill -STOP $$"),
         clock=clock,
         handshakeTimeout=5,
     )
@@ -467,10 +482,11 @@ async def test_a_process_that_does_nothing(pki: PKI) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_process_that_speaks_no_tls(pki: PKI) -> None:
+    need_repeated_errors()
     endpoint = wrapClientTLS(
         pair.client_context(pki),
         "localhost",
-        ProcessEndpoint(reactor, "/bin/sh", ["/bin/sh", "-c", "echo 220 hello; cat"]),
+        shell("echo 220 hello; cat"),
     )
     client: Any = await endpoint.connect(Factory.forProtocol(End))
     assert isinstance(await client.lost, txmembio.SSLError)
@@ -490,7 +506,7 @@ class Inheriting(ProcessProtocol):
         self.started: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
         script = 'export LISTEN_FDS=1 LISTEN_FDNAMES=https LISTEN_PID=$$; exec "$0" "$@"'
-        command = ["/bin/sh", "-c", script, sys.executable, *arguments]
+        command = ["/bin/sh", "-c", script, *arguments]
         reactor.spawnProcess(
             self, "/bin/sh", command, env=environment(), childFDs={0: "w", 1: "r", 2: "r", 3: descriptor}
         )
@@ -511,11 +527,12 @@ class Inheriting(ProcessProtocol):
 
 @pytest_twisted.ensureDeferred
 async def test_a_socket_from_systemd(pki: PKI, tls_version: txmembio.TLSVersion) -> None:
+    need(IReactorSocket)
     files = peers.escaped_files(pki.server)
     description = f"membiotls:{files}:endpoint=systemd\\:domain=INET\\:index=0"
     lines = b"".join(b"%07d\n" % number for number in range(PIECE))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Inheriting(listener.fileno(), str(peers.TWISTED_LINES), "serve", description)
+        server = Inheriting(listener.fileno(), *program(peers.TWISTED_LINES, "serve", description))
         await server.started
         port = listener.getsockname()[1]
     endpoint = wrapClientTLS(

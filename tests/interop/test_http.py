@@ -18,6 +18,7 @@ from support import peers, web_peers, web_site
 from support.peers import escape
 from support.pki import PKI
 from support.process import Process, environment
+from support.reactors import program
 from support.web_peers import AGENT_FETCH, site
 
 pytest.importorskip("h2", reason="h2 is not installed")
@@ -172,7 +173,7 @@ def test_what_tinyproxy_refuses(pki: PKI, tmp_path: Path) -> None:
 
 def fetch(pki: PKI, url: str, *more: str) -> tuple[int, Process]:
     """What the program with `Agent` does: its exit status, and what it has said."""
-    with Process([sys.executable, AGENT_FETCH, url, pki.ca.certificate_file, *more], env=environment()) as fetching:
+    with Process(program(AGENT_FETCH, url, pki.ca.certificate_file, *more), env=environment()) as fetching:
         return fetching.wait(), fetching
 
 

@@ -19,12 +19,10 @@ import txmembio
 from support import peers
 from support.peers import Scenario
 from support.pki import PKI
-from support.process import DEADLINE, Process, python
+from support.process import DEADLINE, Process, environment
+from support.reactors import program
 from support.starttls_protocols import MESSAGE, PASSWORD, USER
 from support.starttls_scripts import scripted
-
-#: The folder that `support` is in.
-TESTS = Path(__file__).parents[1]
 
 PROTOCOLS = ["smtp", "imap", "pop3", "xmpp"]
 
@@ -58,7 +56,7 @@ SUCCESS = {
 def serving(protocol: str, pki: PKI, version: txmembio.TLSVersion) -> Iterator[tuple[Process, int]]:
     """Our server, and its port."""
     arguments = ["-m", "support.starttls_peer", "serve", protocol, pki.server.combined_file, version.name]
-    with python(*arguments, cwd=TESTS) as process:
+    with Process(program(*arguments), env=environment()) as process:
         yield process, int(process.wait_for(r"port (\d+)").group(1))
     assert "Traceback" not in process.errors, process.transcript()
 
@@ -66,7 +64,7 @@ def serving(protocol: str, pki: PKI, version: txmembio.TLSVersion) -> Iterator[t
 def asking(protocol: str, pki: PKI, version: txmembio.TLSVersion, port: int, roots: str | None = None) -> Process:
     """Our client."""
     arguments = ["-m", "support.starttls_peer", "ask", protocol, roots or pki.ca.certificate_file, version.name]
-    return python(*arguments, str(port), cwd=TESTS)
+    return Process(program(*arguments, str(port)), env=environment())
 
 
 def standard_context(pki: PKI, version: txmembio.TLSVersion) -> ssl.SSLContext:

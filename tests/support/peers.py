@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +23,7 @@ import txmembio
 from .blocking import SOCKET_READ_SIZE, reverse_lines
 from .pki import PKI, Credential
 from .process import DEADLINE, Process, environment
+from .reactors import program
 from .venvs import python_with
 
 #: The program that is Twisted's side of the conversation.
@@ -223,7 +223,7 @@ def curl_version(version: txmembio.TLSVersion) -> list[str]:
 
 def txmembio_lines(role: str, description: str) -> Process:
     """Twisted's side of the conversation over an endpoint of txmembio's: `role` is `serve` or `converse`."""
-    return Process([sys.executable, TWISTED_LINES, role, description], env=environment())
+    return Process(program(TWISTED_LINES, role, description), env=environment())
 
 
 def _number(version: txmembio.TLSVersion) -> str:

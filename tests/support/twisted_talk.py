@@ -31,6 +31,7 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IPullProducer,
     IPushProducer,
+    IReactorUNIX,
 )
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -41,6 +42,7 @@ from txmembio.twisted import TLSTransport, wrapClientTLS, wrapServerTLS
 
 from . import pair
 from .pki import PKI
+from .reactors import need, need_processes
 
 MEGABYTE = 1024 * 1024
 
@@ -116,6 +118,7 @@ class OpenSSL(ProcessProtocol):
     transport: Any
 
     def __init__(self, arguments: str) -> None:
+        need_processes()
         self.said = b""
         self.ended: Deferred[None] = Deferred()
         self.waiting: list[tuple[bytes, Deferred[None]]] = []
@@ -194,6 +197,7 @@ async def conversation(
     if path is None:
         endpoint = tcp_server(server_context, **server_settings)
     else:
+        need(IReactorUNIX)
         endpoint = wrapServerTLS(server_context, UNIXServerEndpoint(reactor, str(path)), **server_settings)
     if twice:
         endpoint = wrapServerTLS(server_context, endpoint)

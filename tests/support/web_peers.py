@@ -15,6 +15,7 @@ import pytest
 from .peers import escape, require
 from .pki import PKI, Credential
 from .process import Process, environment
+from .reactors import program
 from .venvs import CLONE
 
 #: The program that serves.
@@ -28,7 +29,7 @@ AGENT_FETCH = Path(__file__).with_name("agent_fetch.py")
 def site(credential: Credential, more: str = "") -> Iterator[tuple[Process, int]]:
     """`web_site` on a `membiotls:` endpoint, with `more` in its string; the process and the port."""
     listen = f"membiotls:0:interface=127.0.0.1:certificate={escape(credential.combined_file)}{more}"
-    with Process([sys.executable, WEB_SITE, listen], env=environment()) as process:
+    with Process(program(WEB_SITE, listen), env=environment()) as process:
         yield process, int(process.wait_for(r"port (\d+)")[1])
 
 
