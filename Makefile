@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 END_TO_END_ARGS ?=
 SOAK_REQUESTS ?= 200000
+REACTORS ?= asyncio iocp
 RELEASE ?= bookworm
 # About ten milliseconds each, with the sanitizers on.
 FUZZ_RUNS ?= 20000
@@ -25,7 +26,7 @@ DIST := $(VENV)/dist
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md) \
 	$(shell find txmembio twisted -name __pycache__ -prune -o \( -type d -o -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \) -print)
 
-.PHONY: help test test-quick test-applications demo develop bench bench-quick soak lint format c-check fuzz wheel sdist test-chroot clean
+.PHONY: help test test-quick test-applications test-reactors test-wine demo develop bench bench-quick soak lint lint-workflows format c-check fuzz wheel sdist test-chroot clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -34,6 +35,9 @@ help:
 	@echo "make test         build a wheel, install it, and run all tests on it"
 	@echo "make test-quick   the same without the tests that build packages"
 	@echo "make test-applications  Scrapy, Buildbot, Synapse and others without pyOpenSSL (minutes; the package index)"
+	@echo "make test-reactors  the tests of the Twisted adapter on asyncio and on emulated completion ports;"
+	@echo "                  REACTORS=\"select poll asyncio uvloop iocp\" for other reactors"
+	@echo "make test-wine    Windows' CPython and Twisted's IOCP reactor under wine (minutes; a gigabyte in ~/.cache)"
 	@echo "make develop      build in place, and run the quick tests on the checkout"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make format       let ruff mend what it can"
@@ -82,19 +86,29 @@ $(VENV)/.inplace: $(VENV)/.installed
 
 # From a folder other than the checkout's own, so that Python cannot find the checkout instead of what is installed.
 test: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not applications" $(PYTEST_ARGS)
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not applications and not wine" $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.installed
-	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not packaging and not applications" $(PYTEST_ARGS)
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m "not packaging and not applications and not wine" $(PYTEST_ARGS)
 
 test-applications: $(VENV)/.installed
 	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest applications $(PYTEST_ARGS)
+
+# `make test` has run them on epoll. A test that has nothing to do with Twisted is left out.
+test-reactors: $(VENV)/.installed
+	cd tests && for reactor in $(REACTORS); do TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest \
+	  -m "reactor and not packaging and not applications and not wine" --twisted-reactor=$$reactor $(PYTEST_ARGS) || exit 1; done
+
+# The bed is kept in the user's cache: XDG_CACHE_HOME, or TXMEMBIO_WINE_BED, names another place.
+test-wine: $(VENV)/.installed
+	tools/apt_packages.sh tests/wine/apt-packages.txt
+	cd tests && TXMEMBIO_TEST_INSTALLED=1 "$(CURDIR)/$(PY)" -m pytest -m wine wine $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed
 	@cd $(VENV) && $(SCRIPTS)/python -m txmembio demo
 
 develop: $(VENV)/.inplace
-	cd tests && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PY)" -m pytest -m "not packaging and not applications" $(PYTEST_ARGS)
+	cd tests && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PY)" -m pytest -m "not packaging and not applications and not wine" $(PYTEST_ARGS)
 
 # Benchmarks are not installed; they run from the checkout, so it is built too.
 bench: $(VENV)/.inplace
@@ -109,10 +123,13 @@ bench-quick: $(VENV)/.inplace
 soak: $(VENV)/.installed
 	cd tests && TXMEMBIO_TEST_INSTALLED=1 TXMEMBIO_SOAK_REQUESTS=$(SOAK_REQUESTS) "$(CURDIR)/$(PY)" -m pytest -s stress/test_tornado_soak.py
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed lint-workflows
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+lint-workflows:
+	@if command -v actionlint >/dev/null; then actionlint; else echo "lint-workflows: skipped, actionlint is not installed"; fi
 
 format: $(VENV)/.installed
 	$(PY) -m ruff check --fix .

@@ -61,6 +61,9 @@ READ_ONLY = 0x8000
 OPEN_EXISTING = 0x4000
 """CERT_STORE_OPEN_EXISTING_FLAG: without it an unknown name would make a new store."""
 
+PREDEFINED = frozenset({"CA", "MY", "ROOT"})
+"""Stores that every user has. Windows may make one only when it is asked for; wine fills "ROOT" then."""
+
 CRYPT_E_NOT_FOUND = 0x80092004
 """What CertGetEnhancedKeyUsage() leaves as the last error for a certificate that is good for every purpose: it may fail
 with it, or succeed and find no purposes. No purposes without this error mean that the certificate is good for none."""
@@ -93,7 +96,7 @@ def _entries(name: str, step: Callable[[Any, Any], Any], free: Callable[[Any], o
     """What one of crypt32's enumerations finds in a store; each is good until the next one is asked for."""
     if not isinstance(name, str):
         raise TypeError(f"store_name is {name!r}, expected the name of a store, such as 'ROOT'")
-    flags = CURRENT_USER | READ_ONLY | OPEN_EXISTING
+    flags = CURRENT_USER | READ_ONLY | (0 if name.upper() in PREDEFINED else OPEN_EXISTING)
     store = _crypt32().CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, 0, flags, ffi.new("wchar_t[]", name))
     if store == ffi.NULL:
         raise _failed(f"opening the Windows certificate store {name!r}")

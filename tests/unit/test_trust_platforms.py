@@ -357,8 +357,10 @@ def test_enum_certificates_gives_what_the_standard_library_does(on_windows: Any)
     ]
     assert winstore.enum_certificates("MY") == []
     assert not crypt32.open and not crypt32.borrowed
-    # Read-only, and never made anew: a look must not leave an empty store behind.
-    assert {flags & 0xC000 for flags in crypt32.flags} == {0xC000}
+    # Read-only; and only what every user has may be made anew: a look must not leave an empty store behind.
+    assert {flags & 0xC000 for flags in crypt32.flags} == {0x8000}
+    crypt32.certificates["Mine"] = []
+    assert winstore.enum_certificates("Mine") == [] and crypt32.flags[-1] & 0xC000 == 0xC000
 
 
 def test_enum_crls(on_windows: Any) -> None:

@@ -3,7 +3,7 @@
 setuptools runs this file by itself, from the project's folder (`cffi_modules` in setup.py), so it imports nothing of
 the package. Others ask it for `openssl_settings()`, `sources()` and `STRICT`; that needs no cffi.
 
-Which OpenSSL, in this order:
+Which OpenSSL, in this order (`build_windows.py` has another for Windows):
 
 - `OPENSSL_DIR` in the environment, unless it is the system's own prefix: linked statically. Every OpenSSL 3 has the
   same SONAME, so one that is linked dynamically is replaced, without a word, by whichever libssl the process loaded
@@ -17,6 +17,7 @@ Which OpenSSL, in this order:
 from __future__ import annotations
 
 import os
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -40,9 +41,6 @@ SYSTEM_PREFIX = Path("/usr")
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 """Warnings that our own C must not have, for gcc and clang."""
 
-WINDOWS_LIBRARIES = ["libssl", "libcrypto", "ws2_32", "crypt32", "advapi32", "user32"]
-"""OpenSSL's import libraries as its own build names them, and the system's that its archives refer to."""
-
 PREAMBLE = """
 #include <openssl/ssl.h>
 #include <openssl/err.h>
@@ -52,6 +50,9 @@ PREAMBLE = """
 #include <openssl/x509v3.h>
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
 #error "txmembio needs OpenSSL 3.0 or newer"
+#endif
+#if defined(_WIN64) && defined(SIXTY_FOUR_BIT_LONG)
+#error "these headers of OpenSSL were configured for another platform than Windows"
 #endif
 #include "optional.h"
 #include "pump.h"
@@ -80,17 +81,12 @@ def openssl_settings() -> Settings:
 
     Raises ValueError, naming the folder and what was expected in it, if `OPENSSL_DIR` does not hold an OpenSSL.
     """
-    settings: Settings = {
-        "include_dirs": [],
-        "library_dirs": [],
-        "libraries": [],
-        "extra_compile_args": [],
-        "extra_link_args": [],
-        "extra_objects": [],
-    }
+    settings = nothing_set()
     chosen = os.environ.get("OPENSSL_DIR")
     if sys.platform == "win32":
-        settings |= _windows(chosen)
+        windows = runpy.run_path(str(FOLDER / "build_windows.py"))
+        target = Path(sys.base_prefix), sysconfig.get_platform()
+        settings |= windows["openssl_settings"](os.environ, *target, Path("build"))
     elif chosen and Path(chosen).resolve() != SYSTEM_PREFIX:
         settings |= _static(Path(chosen).absolute())
     else:
@@ -98,19 +94,10 @@ def openssl_settings() -> Settings:
     return settings
 
 
-def _windows(chosen: str | None) -> Settings:
-    """Against the import libraries in `OPENSSL_DIR`."""
-    if not chosen:
-        raise ValueError(
-            "OPENSSL_DIR is not set; on Windows it has to name a folder that holds OpenSSL's include and lib"
-        )
-    folder = Path(chosen)
-    _expect(folder, "include/openssl/ssl.h", "lib/libssl.lib", "lib/libcrypto.lib")
-    return {
-        "include_dirs": [str(folder / "include")],
-        "library_dirs": [str(folder / "lib")],
-        "libraries": WINDOWS_LIBRARIES,
-    }
+def nothing_set() -> Settings:
+    """All the names, for what is added to them."""
+    names = "include_dirs", "library_dirs", "libraries", "extra_compile_args", "extra_link_args", "extra_objects"
+    return {name: [] for name in names}
 
 
 def _static(folder: Path) -> Settings:
@@ -177,10 +164,25 @@ def _expect(folder: Path, *names: str) -> None:
         raise ValueError(f"OPENSSL_DIR={folder}: expected {' and '.join(absent)} in it, found none")
 
 
-def ffibuilder() -> FFI:
-    """What setuptools builds; called through `cffi_modules`."""
+def extension(settings: Settings, preamble: str = PREAMBLE) -> FFI:
+    """What is compiled: the declarations, the preamble and our own C, with the settings of an OpenSSL."""
     from cffi import FFI
 
+    ffi = FFI()
+    for header in headers():
+        ffi.cdef(header.read_text(encoding="utf-8"))
+    ffi.set_source(
+        "txmembio._openssl._lib",
+        preamble,
+        sources=[str(path) for path in sources()],
+        depends=[str(path) for path in (*headers(), *sorted(FOLDER.glob("*.h")))],
+        **{**settings, "include_dirs": [str(FOLDER), *settings["include_dirs"]]},
+    )
+    return ffi
+
+
+def ffibuilder() -> FFI:
+    """What setuptools builds; called through `cffi_modules`."""
     try:
         settings = openssl_settings()
     except ValueError as error:
@@ -191,15 +193,4 @@ def ffibuilder() -> FFI:
     if os.environ.get("TXMEMBIO_STRICT") == "1":
         settings["extra_compile_args"] += STRICT
         preamble = GENERATED_CODE_MAY + PREAMBLE
-    settings["include_dirs"].insert(0, str(FOLDER))
-    ffi = FFI()
-    for header in headers():
-        ffi.cdef(header.read_text(encoding="utf-8"))
-    ffi.set_source(
-        "txmembio._openssl._lib",
-        preamble,
-        sources=[str(path) for path in sources()],
-        depends=[str(path) for path in (*headers(), *sorted(FOLDER.glob("*.h")))],
-        **settings,
-    )
-    return ffi
+    return extension(settings, preamble)

@@ -13,8 +13,11 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
+from txmembio._openssl import dlls
+
 try:
-    from txmembio._openssl._lib import ffi, lib
+    with dlls.within_reach(os.path.dirname(__file__)):
+        from txmembio._openssl._lib import ffi, lib
 except ModuleNotFoundError as missing:
     if missing.name != "txmembio._openssl._lib":
         raise

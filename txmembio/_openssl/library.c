@@ -19,8 +19,9 @@ int txm_library_path(char *path, size_t room)
 #ifdef _WIN32
     HMODULE module = NULL;
     DWORD length;
+    /* A function's address would be that of the stub in our own file that jumps to it; this points to libssl's data. */
     if (!GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
-                            (LPCSTR)(void *)&SSL_new, &module))
+                            (LPCSTR)TLS_method(), &module))
         return 0;
     length = GetModuleFileNameA(module, path, (DWORD)room);
     return length > 0 && length < room;
