@@ -52,6 +52,9 @@ SIGNED_AT = "1713000000"
 """Seconds: 2024-04-13, a time at which the signer's certificate was valid. It expired in 2025, and the lists of revoked
 certificates are not asked for."""
 
+MARK = "txmembio-wine-bed"
+"""The file that says of a folder that it may be deleted."""
+
 #: Seconds for each step: the downloads are a hundred megabytes.
 DEADLINE = 600.0
 
@@ -121,12 +124,18 @@ class Bed:
         }
 
     def make(self) -> None:
-        """Everything but our own part, unless it is there. Raises RuntimeError if a step fails."""
+        """Everything but our own part, unless it is there. Raises RuntimeError if a step fails, or if the folder holds
+        something else than a bed."""
         wanted, stamp = self._wanted(), self.folder / "complete"  # the stamp is written last
         if stamp.is_file() and stamp.read_text() == wanted:
             return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        mark = self.folder / MARK  # written first
+        if self.folder.exists() and any(self.folder.iterdir()):
+            if not mark.is_file():
+                raise RuntimeError(f"{self.folder}: expected an empty folder, or one with {MARK} in it; this is not ours")
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
         self._interpreter()
         self._signatures()
         self._prefix()

@@ -65,8 +65,9 @@ class TLSFactory(WrappingFactory):
         certificate must be for. Required when `context.check_hostname` is true.
     :param handshakeTimeout: seconds from the connection to the end of the handshake; None for no limit.
     :param shutdownTimeout: seconds without progress while the connection is being closed; None for no limit.
-    :param clock: runs the time-outs; if not given, the reactor that the first connection runs on, which need not be
-        the one that is installed.
+    :param clock: runs the time-outs, and writes that were put off; if not given, the reactor that the first TCP or
+        UNIX connection runs on, which need not be the one that is installed. A factory is for one reactor. Over a
+        process or standard I/O it is the installed one, unless it is given.
     :param maxHandshakes: (servers) how many handshakes may be under way at once; None for no limit. One more, and the
         one that has been under way longest is aborted, with `TooManyHandshakes` as its reason.
     :param counters: where to count; an object of the factory's own if not given. Several may share one.
