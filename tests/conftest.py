@@ -81,7 +81,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that have to do with Twisted, as their modules' imports say, so that no list of them is kept."""
+    """Mark the tests that have to do with Twisted, as their modules' imports say: they have something of Twisted or of
+    the adapter, or what starts programs on the chosen reactor.
+    """
     for item in items:
         if isinstance(item, pytest.Function) and _on_twisted(item.module):
             item.add_marker("reactor")
@@ -89,11 +91,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @functools.cache
 def _on_twisted(module: ModuleType) -> bool:
+    values = vars(module).values()
     names = (
-        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        for value in vars(module).values()
+        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) for value in values
     )
-    return any(f"{name}.".startswith(("twisted.", "pytest_twisted.", "txmembio.twisted.")) for name in names)
+    return any(value is reactors.program for value in values) or any(
+        f"{name}.".startswith(("twisted.", "pytest_twisted.", "txmembio.twisted.")) for name in names
+    )
 
 
 @pytest.fixture(scope="session")

@@ -246,7 +246,7 @@ def test_time_outs_are_on_by_default(server: txmembio.SSLContext) -> None:
     assert factory.clock is reactor
 
 
-def test_the_clock_is_the_reactor_of_the_connections(server: txmembio.SSLContext) -> None:
+def test_the_clock_is_the_reactor_of_the_first_connection(server: txmembio.SSLContext) -> None:
     """A program may run a reactor that is not the installed one. Small writes and time-outs have to be done there."""
 
     class Transport(StringTransport):

@@ -57,10 +57,11 @@ class End(Protocol):
         self.handshaken.callback(None)
 
     def until(self, size: int) -> Deferred[None]:
-        """Fires when `size` bytes have been received in all."""
+        """Fires when `size` bytes have been received in all; fails if the connection ends before that."""
         reached: Deferred[None] = Deferred()
         self._waiting.append((size, reached))
         self._wake()
+        self._give_up()
         return reached
 
     def _wake(self) -> None:
@@ -68,6 +69,12 @@ class End(Protocol):
             if len(self.received) >= waiting[0]:
                 self._waiting.remove(waiting)
                 waiting[1].callback(None)
+
+    def _give_up(self) -> None:
+        if self.reason is not None:
+            waiting, self._waiting = self._waiting, []
+            for _, reached in waiting:
+                reached.errback(self.reason)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -78,6 +85,7 @@ class End(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         assert self.reason is None, "connectionLost was called twice"
         self.reason = reason.value
+        self._give_up()
         self.lost.callback(None)
 
     def facts(self) -> Facts:

@@ -27,8 +27,9 @@ PARTS = (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n\r\n", b"hello")
 #: Connections at once: more than are accepted in one go.
 CONNECTIONS = 25
 
-#: Bytes of a socket's buffer for sending where the sender has to be held up: little beside what is sent.
-SOCKET_BUFFER = 16 * 1024
+#: Bytes of a socket's buffer where the sender has to be held up, for sending and for receiving: little beside what is
+#: sent. Linux doubles them. Where a segment of the loopback does not fit the receiving one, each waits for a timer.
+SEND_BUFFER, RECEIVE_BUFFER = 16 * 1024, 64 * 1024
 
 #: How many times as much a producer sends: a slow reader has to hold it up before it has sent all.
 PRODUCED = 3
@@ -228,7 +229,8 @@ async def _slow_reader(stage: Stage, begin: Callable[[Any, bytes], Any]) -> Resu
 
     data = content("server", PRODUCED * stage.size)
     async with stage.conversation(lambda: End(pause)) as (client, server):
-        server.transport.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        server.transport.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        client.transport.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         client.transport.pauseProducing()
         producer = begin(server.transport, data)
         if isinstance(producer, Pushing):

@@ -14,6 +14,8 @@ from support.web_peers import chromium, site
 
 pytest.importorskip("h2", reason="h2 is not installed")
 
+pytestmark = pytest.mark.reactor  # the site runs on it
+
 
 def test_a_page_over_http_2(pki: PKI, tmp_path: Path) -> None:
     """What a script has fetched is in the page: twenty resources at once, a style sheet, an upload of a megabyte. The

@@ -18,7 +18,8 @@ import txmembio
 from support import blocking, pair, peers
 from support.peers import TWIST, Scenario, escape
 from support.pki import PKI, Credential
-from support.process import Process, python
+from support.process import Process, environment
+from support.reactors import program
 
 REQUEST = b"".join(b"%04000d is a long number\n" % number for number in range(30))
 
@@ -122,11 +123,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return path, digest.hexdigest()
 
 
+def twist(*arguments: str, cwd: Path) -> Process:
+    """`twist` on the chosen reactor."""
+    return Process(program(TWIST, *arguments), cwd=cwd, env=environment())
+
+
 @contextmanager
 def twist_web(credential: Credential, folder: Path) -> Iterator[int]:
     """`twist web --listen=membiotls:… --path …`, and its port."""
     listen = f"membiotls:0:interface=127.0.0.1:{peers.escaped_files(credential)}"
-    with python(TWIST, "web", f"--listen={listen}", "--path", str(folder), cwd=folder) as process:
+    with twist("web", f"--listen={listen}", "--path", str(folder), cwd=folder) as process:
         yield int(process.wait_for(r"Site .*starting on (\d+)").group(1))
 
 
@@ -287,7 +293,7 @@ def test_a_mistake_in_the_endpoint_string_stops_the_site_before_it_listens(
     listen = "membiotls:0:interface=127.0.0.1:" + argument.format(
         **{name: escape(path) for name, path in files.items()}
     )
-    with python(TWIST, "web", f"--listen={listen}", "--path", str(tmp_path), cwd=tmp_path) as process:
+    with twist("web", f"--listen={listen}", "--path", str(tmp_path), cwd=tmp_path) as process:
         assert process.wait() != 0
         last_line = (process.output.decode() + process.errors).strip().splitlines()[-1]
     for name in named:

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from completion_ports.run import DEADLINE, LOOK, LOOKS
+
 from .iocp import Faults
 from .process import environment
 
 SCENARIOS = Path(__file__).parents[1] / "completion_ports"
 
-#: Seconds for a run: only so that a hang becomes a failure.
-RUN_DEADLINE = 300.0
+#: Seconds after which a run begins no other scenario, and those after which it is killed: by then the last scenario has
+#: had twice the time that it can take. Only so that a hang becomes a failure.
+BUDGET = 240.0
+RUN_DEADLINE = BUDGET + 2 * (DEADLINE + LOOK * LOOKS)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Run:
 def run(certificates: Path, *arguments: str, faults: Faults | None = None, mutation: str | None = None) -> Run:
     """Run the scenarios that `arguments` name, as `run.py` takes them, perhaps with a mistake in the adapter."""
     program = [str(SCENARIOS / "run.py")] if mutation is None else [str(SCENARIOS / "mutate.py"), mutation]
+    options = ["--faults", str(faults or Faults()), "--budget", str(BUDGET)]
     done = subprocess.run(
-        [sys.executable, *program, str(certificates), "--faults", str(faults or Faults()), *arguments],
+        [sys.executable, *program, str(certificates), *options, *arguments],
         env=environment(),
         capture_output=True,
         text=True,

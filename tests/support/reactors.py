@@ -174,6 +174,8 @@ def program(*arguments: str | os.PathLike[str]) -> list[str]:
 
 def main(arguments: list[str]) -> None:
     """Run what the arguments say, as `python` with them would."""
+    if not arguments or arguments == ["-m"]:
+        raise SystemExit("usage: python reactors.py SCRIPT [ARGS...] | -m MODULE [ARGS...]")
     install(os.environ.get(VARIABLE) or DEFAULT)
     if arguments[0] == "-m":
         sys.argv = arguments[1:]

@@ -132,7 +132,7 @@ class Bed:
         mark = self.folder / MARK  # written first
         if self.folder.exists() and any(self.folder.iterdir()):
             if not mark.is_file():
-                raise RuntimeError(f"{self.folder}: expected an empty folder, or one with {MARK} in it; this is not ours")
+                raise RuntimeError(f"{self.folder}: expected an empty folder, or one with {MARK} in it")
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         mark.touch()

@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,7 +19,7 @@ if not hasattr(select, "epoll"):
 
 from support.iocp import calls
 from support.iocp.bench import KEY, NOTHING, PENDING, Bench, bench, readable, wait_until_received
-from support.iocp.kernel import KERNEL, LOCK, CompletionPort
+from support.iocp.kernel import KERNEL, LOCK, CompletionPort, Operation
 from support.iocp.winsock import SO_UPDATE_ACCEPT_CONTEXT, SO_UPDATE_CONNECT_CONTEXT
 from support.process import DEADLINE
 
@@ -28,6 +28,18 @@ from support.process import DEADLINE
 def kernel() -> Iterator[Bench]:
     with bench() as made:
         yield made
+
+
+def waiting(port: CompletionPort, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once somebody waits for a completion: whoever gets the lock from then on does so while they wait."""
+    waits, wait_for = threading.Event(), port._arrival.wait_for
+
+    def noticed(predicate: Callable[[], object], timeout: float | None = None) -> object:
+        waits.set()
+        return wait_for(predicate, timeout)
+
+    monkeypatch.setattr(port._arrival, "wait_for", noticed)
+    return waits
 
 
 class TestAccept:
@@ -231,13 +243,47 @@ class TestPort:
         kernel.port.postEvent(0, 2, None)
         assert [kernel.port.getEvent(-1), kernel.port.getEvent(0)] == [(0, 3, 1, "object"), (0, 0, 2, None)]
 
-    def test_a_post_wakes_who_waits_for_ever(self, kernel: Bench) -> None:
+    def test_a_post_wakes_who_waits_for_ever(self, kernel: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         woken: list[object] = []
-        thread = threading.Thread(target=lambda: woken.append(kernel.port.getEvent(-1)))
+        waits = waiting(kernel.port, monkeypatch)
+        thread = threading.Thread(target=lambda: woken.append(kernel.port.getEvent(-1)), daemon=True)
         thread.start()
+        assert waits.wait(DEADLINE)
         kernel.port.postEvent(0, 1, None)
         thread.join(DEADLINE)
         assert woken == [(0, 0, 1, None)]
+
+    def test_a_mistake_in_an_operation_is_raised_to_who_waits_for_it(
+        self, kernel: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the thread that serves operations; it goes on."""
+
+        def mistaken(operation: Operation) -> bool:
+            raise ZeroDivisionError("a mistake")
+
+        ours, peer = kernel.connected()
+        other, other_peer = kernel.connected()
+        raised: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                kernel.port.getEvent(-1)
+            except ZeroDivisionError as error:
+                raised.append(error)
+
+        calls.recv(other.fileno(), [bytearray(8)], "other")
+        handle = KERNEL.handle(ours.fileno())
+        with LOCK:
+            KERNEL.pend(handle, handle.receiving, Operation("event", mistaken, select.EPOLLIN))
+        waits = waiting(kernel.port, monkeypatch)
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        assert waits.wait(DEADLINE)
+        peer.sendall(b"hello")
+        thread.join(DEADLINE)
+        assert [str(error) for error in raised] == ["a mistake"]
+        other_peer.sendall(b"hello")
+        assert kernel.completion() == (0, 5, KEY, "other")
 
     def test_a_completion_goes_to_the_port_of_its_handle(self, kernel: Bench) -> None:
         ours, _peer = kernel.connected()

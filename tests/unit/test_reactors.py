@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support import reactors
-from support.process import environment
+from support.process import DEADLINE, environment
 
 pytest.importorskip("pytest_twisted")
 
@@ -56,7 +56,7 @@ def run_pytest(folder: Path, *options: str, wanted: str = "") -> subprocess.Comp
     (folder / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS}\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)]
-    return subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True)
+    return subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
 
 
 def test_every_choice_is_here() -> None:
@@ -90,6 +90,13 @@ def test_pytest_twisteds_own_option_is_refused(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "--reactor=asyncio")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "--twisted-reactor" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m",)])
+def test_no_program(arguments: tuple[str, ...]) -> None:
+    command = reactors.program(*arguments)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1 and done.stderr.startswith("usage: "), done.stderr
 
 
 def test_an_unknown_reactor_is_refused(tmp_path: Path) -> None:

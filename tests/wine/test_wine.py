@@ -21,7 +21,8 @@ import pytest
 
 from completion_ports.scenarios import SCENARIOS
 from support.peers import require
-from support.process import Process
+from support.process import DEADLINE, Process
+from support.waiting import free_port, wait_until
 from support.wine import Wine, checkout
 from support.wine_bed import CHECKOUT, windows_path
 
@@ -92,6 +93,12 @@ def feed(process: Process, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[process.stdin.write(left) :]
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of 127.0.0.1: asked of Linux, as s_server would count a connection."""
+    sockets = (line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
+    return any((local, state) == (f"0100007F:{port:04X}", "0A") for _, local, _, state, *_ in sockets)
 
 
 # Which it is
@@ -175,13 +182,13 @@ def test_a_client_here_and_a_server_there_ssl(wine: Wine, certificates: Path, su
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     with (
         serving(wine, certificates) as port,
-        socket.create_connection(("127.0.0.1", port)) as plain,
+        socket.create_connection(("127.0.0.1", port), DEADLINE) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as client,
     ):
         sending = threading.Thread(target=client.sendall, args=(payload(),))
         sending.start()
         received = b"".join(iter(lambda: client.recv(65536), b""))
-        sending.join()
+        sending.join(DEADLINE)
         assert client.version() == "TLSv1.3"
     assert received == payload()
     summary.append(f"ssl here, server there: {SIZE} bytes each way")
@@ -204,9 +211,11 @@ def test_a_server_here_and_a_client_there_ssl(wine: Wine, certificates: Path, su
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "server.pem")
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(DEADLINE)
 
         def serve() -> None:
             plain, _ = listening.accept()
+            plain.settimeout(DEADLINE)
             with context.wrap_socket(plain, server_side=True) as server:
                 left = SIZE
                 while left:
@@ -221,22 +230,22 @@ def test_a_server_here_and_a_client_there_ssl(wine: Wine, certificates: Path, su
         try:
             visited(wine, certificates, listening.getsockname()[1])
         finally:
-            thread.join()
+            thread.join(DEADLINE)
     summary.append(f"ssl here, client there: {SIZE} bytes each way")
 
 
 def test_a_server_here_and_a_client_there_openssl(wine: Wine, certificates: Path, summary: list[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()  # with -quiet, s_server does not say which it has chosen; without, bytes are commands to it
     files = ["-cert", str(certificates / "server.pem"), "-key", str(certificates / "server.pem")]
     command = [require("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-naccept", "1", *files]
     command += ["-cert_chain", str(certificates / "server.pem"), "-quiet"]
     with Process(command) as server:
+        wait_until(lambda: not server.running() or listens(port), f"s_server listens on port {port}")
         # It reads its standard input once there is a connection to send that to.
         sending = threading.Thread(target=feed, args=(server, payload()))
         sending.start()
         visited(wine, certificates, port)
-        sending.join()
+        sending.join(DEADLINE)
         assert server.wait_for_output(SIZE) == payload()
     summary.append(f"openssl s_server here, client there: {SIZE} bytes each way")
 

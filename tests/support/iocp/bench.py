@@ -12,6 +12,7 @@ from support.iocp import sockets
 from support.iocp.faults import Faults
 from support.iocp.kernel import KERNEL, CompletionPort
 from support.process import DEADLINE
+from support.waiting import wait_until
 
 #: What a transfer answers that is pending.
 PENDING = (997, 0)
@@ -101,8 +102,12 @@ def readable(made: socket.socket) -> None:
 
 def wait_until_received(buffer: bytearray) -> None:
     """Lets the kernel's thread do its work, until a receive into the buffer has completed."""
-    while not any(buffer):
+
+    def done() -> bool:
         KERNEL.advance()
+        return any(buffer)
+
+    wait_until(done, "the receive completes")
 
 
 def reset(made: socket.socket) -> None:

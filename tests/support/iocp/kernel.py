@@ -51,6 +51,8 @@ class Operation:
         self.code = 0
         """What it completes with once the attempt has succeeded: there are errors that only a completion has."""
         self.transferred = 0
+        self.mistake: Exception | None = None
+        """What the attempt has raised that is no error of a socket."""
 
     def release(self) -> None:
         """The buffers are the caller's again. Until then nobody can resize them: each has a view of ours."""
@@ -128,6 +130,13 @@ class CompletionPort:
     def __init__(self) -> None:
         self._queue: deque[tuple[int, int, int, object, Handle | None, Operation | None]] = deque()
         self._arrival = threading.Condition(LOCK)
+        self.completed = 0
+        """Operations that have completed here."""
+
+    @property
+    def queued(self) -> int:
+        """Completions that nobody has asked for yet."""
+        return len(self._queue)
 
     def addHandle(self, handle: int, key: int = 0, /) -> None:
         """Completions of this socket go here, with this key. Raises OSError with 6 for what is no socket, with 87 for
@@ -152,12 +161,14 @@ class CompletionPort:
 
     def put(self, code: int, nbytes: int, handle: Handle, operation: Operation) -> None:
         """Queues the completion of an operation."""
+        self.completed += 1
         self._queue.append((code, nbytes, handle.key, operation.event, handle, operation))
         self._arrival.notify()
 
     def getEvent(self, timeout: int, /) -> tuple[int, int, int, object]:
         """(code, bytes, key, event) of the first completion. Waits for `timeout` milliseconds, or for ever if negative;
-        then the code is 258."""
+        then the code is 258. Raises what an operation has raised that is no error of a socket: a mistake in this
+        emulation, which would otherwise end its thread, and be waited for."""
         with LOCK:
             if not self._queue:
                 KERNEL.advance()  # what could be done by now is done: this kernel is never behind
@@ -168,6 +179,8 @@ class CompletionPort:
             code, nbytes, key, event, handle, operation = self._queue.popleft()
             if handle is not None and operation is not None:
                 handle.hand_out(operation)
+                if operation.mistake is not None:
+                    raise operation.mistake
             return code, nbytes, key, event
 
 
@@ -253,6 +266,10 @@ class Kernel:
                     except OSError as error:
                         handle.note(error)
                         code = later(error)
+                    except Exception as error:
+                        if handle.port is None:
+                            raise  # there is nobody to tell
+                        operation.mistake, code = error, 0
                     queue.popleft()
                     handle.complete(operation, code)
             if handle.fin_due and not handle.sending:
