@@ -11,6 +11,8 @@ BENCH_ARGS ?=
 END_TO_END_ARGS ?=
 SOAK_REQUESTS ?= 200000
 REACTORS ?= asyncio iocp
+# --check compares, --update stores, nothing at all shows them.
+INSTRUCTIONS ?= --check
 RELEASE ?= bookworm
 # About ten milliseconds each, with the sanitizers on.
 FUZZ_RUNS ?= 20000
@@ -26,7 +28,7 @@ DIST := $(VENV)/dist
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md) \
 	$(shell find txmembio twisted -name __pycache__ -prune -o \( -type d -o -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \) -print)
 
-.PHONY: help test test-quick test-applications test-reactors test-wine demo develop bench bench-quick soak lint lint-workflows format c-check fuzz wheel sdist test-chroot clean
+.PHONY: help test test-quick test-applications test-reactors test-wine demo develop bench bench-quick instructions soak lint lint-workflows format c-check fuzz wheel sdist test-chroot clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -43,7 +45,8 @@ help:
 	@echo "make format       let ruff mend what it can"
 	@echo "make c-check      our C alone, with every warning an error, by each compiler there is"
 	@echo "make fuzz         the C pump against hostile wire, under the sanitizers"
-	@echo "make bench        the benchmarks, in memory and end to end (bench-quick: a smoke test of them)"
+	@echo "make instructions  compare instruction counts with those stored (valgrind); INSTRUCTIONS=--update stores them"
+	@echo "make bench        the benchmarks, in memory and end to end (half an hour; bench-quick: a smoke test of them)"
 	@echo "make soak         two hundred thousand requests on Tornado, and what is left of them (minutes)"
 	@echo "make wheel sdist  into dist/"
 	@echo "make test-chroot  make test and make demo in a minimal Debian 12 (root, debootstrap; minutes);"
@@ -118,6 +121,9 @@ bench: $(VENV)/.inplace
 bench-quick: $(VENV)/.inplace
 	$(PY) -m benchmarks.in_memory --quick $(BENCH_ARGS)
 	$(PY) -m benchmarks.end_to_end --quick $(END_TO_END_ARGS)
+
+instructions: $(VENV)/.inplace
+	$(PY) -m benchmarks.instructions $(INSTRUCTIONS)
 
 # What `make test` does with a tenth as many.
 soak: $(VENV)/.installed

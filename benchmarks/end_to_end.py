@@ -1,281 +1,295 @@
 """What connections cost a server, sockets and event loop included: ``python -m benchmarks.end_to_end``.
 
 Each contender is a server in a process of its own. In every round each of them does each kind of work, in turn, for the
-same clients (``load.c``), and is asked for the processor time it took. ``docs/benchmarks.md`` says how to read the
-figures.
+same clients (``load.c``, and wrk for HTTP), while its processor time is looked at. ``docs/benchmarks.md`` says how that
+is done, ``docs/performance.md`` what came of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks import end_to_end_report as report
+import trustme
+
+from benchmarks import end_to_end_aims as aims
+from benchmarks import options as command_line
 from benchmarks.building import compile_c
 from benchmarks.c_loop import CIPHER_SUITE, CLoop, Library, Mode, build
-from benchmarks.end_to_end_report import C_LOOP, Sample
-from benchmarks.processes import Load, Server, processors
-from benchmarks.setting import machine, make_pem
+from benchmarks.end_to_end_contenders import CONTENDERS, CONTENDERS_BY_KEY, HANDSHAKES_ONLY, Contender, Starter
+from benchmarks.end_to_end_report import C_LOOP, Results, Sample, busy_loads, family_tables
+from benchmarks.end_to_end_works import GB, MEMORY_FIGURES, WORKS, WORKS_BY_KEY, Work
+from benchmarks.options import progress
+from benchmarks.processes import Load, OpenSSLServer, Server, fetch, processors
+from benchmarks.setting import machine, make_pem, versions
 from benchmarks.slices import BenchmarkError, LocalLane
 from benchmarks.slices import Work as InMemory
 
-GB = 1e9
-"""Bytes."""
+ROUNDS, QUICK_ROUNDS = 5, 1
+"""Rounds: enough for an interval around a median; and enough to see that everything runs."""
 
-CONTENDERS = {
-    "tornado-plain": "benchmarks.tornado_server",
-    "tornado-ssl": "benchmarks.tornado_server",
-    "tornado-txmembio": "benchmarks.tornado_server",
-}
-"""The module that is the server of each contender."""
-
-ROUNDS, QUICK_ROUNDS = 15, 2
-"""Rounds: enough for a narrow interval around a median; and enough to see that everything runs."""
-
-MEMORY_ROUNDS = 5
+MEMORY_ROUNDS = 2
 """Rounds, at most, in which memory is measured: it is the same every time but for a few hundredths."""
 
 C_LOOP_SECONDS, QUICK_C_LOOP_SECONDS = 0.06, 0.002
 """Seconds of each of the C loop's slices."""
 
-
-class Work(NamedTuple):
-    """One kind of work: what ``load.c`` is told, how many units that is, and what it is in memory."""
-
-    key: str
-    mode: str
-    connections: int
-    amount: int
-    quick_amount: int
-    size: int
-    units: float
-    """What the figures are for one of: GB of plaintext, messages, connections; in *amount*."""
-    in_memory: tuple[InMemory, ...] = ()
-    """The same work for the C loop, so many bytes at a time, if it has it."""
-
-    def scaled(self, quick: bool) -> tuple[int, int, float]:
-        """Connections, amount and units of this run."""
-        if not quick:
-            return self.connections, self.amount, self.units
-        if not self.amount:
-            return self.quick_amount, 0, self.quick_amount
-        return self.connections, self.quick_amount, self.units * self.quick_amount / self.amount
-
-
-RECORD = 16384
-"""Bytes of plaintext in a full record, as bulk data is sent."""
-
-_DECRYPT, _ENCRYPT = (InMemory("decrypt", RECORD),), (InMemory("encrypt", RECORD),)
-_BULK, _QUICK_BULK = 2**27, 2**21  # bytes: less than a tenth of a second; and as few as make sense
-
-WORKS = (
-    Work("up", "up", 1, _BULK, _QUICK_BULK, 0, _BULK / GB, _DECRYPT),
-    Work("up-pieces", "up-pieces", 1, _BULK, _QUICK_BULK, 0, _BULK / GB, _DECRYPT),
-    Work("down", "down", 1, _BULK, _QUICK_BULK, 2**16, _BULK / GB, _ENCRYPT),
-    Work("down-large", "down", 1, _BULK, _QUICK_BULK, 2**20, _BULK / GB, _ENCRYPT),
-    Work("echo", "echo", 50, 200, 10, 100, 50 * 200, (InMemory("decrypt", 100), InMemory("encrypt", 100))),
-    Work("handshake", "handshake", 16, 300, 20, 0, 300),
-    Work("resume", "resume", 16, 300, 20, 0, 300),
-    Work("idle", "idle", 1000, 0, 20, 0, 1000),
-)
-"""Everything that is measured, in the order in which it is measured and shown."""
-
-WARM_CONNECTIONS = 20
+WARM_CONNECTIONS = 50
 """Connections that a server has had, and lost, before its memory is looked at: what it makes once is made."""
 
 
-class Contender:
-    """A server, made anew for each round: where in memory its code and data lie makes a difference of some hundredths,
-    which is another one in each process.
+class Entrant:
+    """A contender that takes part: its server of this round, made anew for each. Where in memory its code and data lie
+    makes a difference of some hundredths, which is another one in each process.
     """
 
-    def __init__(self, key: str, program: Path, pem: Path) -> None:
-        self.key = key
-        self.tls = not key.endswith("-plain")
+    def __init__(self, contender: Contender, starter: Starter, program: Path, quick: bool) -> None:
+        self.contender = contender
+        self._quick = quick
+        self._starter = starter
         self._program = program
-        self._pem = pem
-        self._server = self._start()
-        self.name = self._server.name
-        self.libraries = self._server.libraries
-        self.mapped = self._server.mapped
+        self._server: Server | OpenSSLServer | None = None
+        server = self._begin()
+        self.library = server.library
+        self.over = server.over
+        self.mapped = server.mapped() if contender.tls else []
 
-    def _start(self) -> Server:
-        return Server(CONTENDERS[self.key], self.key, self._pem)
+    def _begin(self) -> Server | OpenSSLServer:
+        if self._server is None:
+            self._server = self._starter.start(self.contender)
+        return self._server
 
-    def begin_round(self) -> None:
-        """Has a new server."""
-        self._server.close()
-        self._server = self._start()
+    def does(self, work: Work) -> bool:
+        """Whether this contender has such work."""
+        if self.contender.key == HANDSHAKES_ONLY:
+            return work.mode in ("handshake", "resume")
+        return self.contender.does(work.who)
 
-    def measure(self, work: Work, number: int, quick: bool) -> Sample:
+    def measure(self, work: Work, number: int) -> list[Sample]:
         """Does *work* once, in round *number*."""
-        connections, amount, units = work.scaled(quick)
         if work.mode == "idle":
-            return self._idle(work, number, connections)
-        with Load(self._program, self.tls, self._server.port, work.mode, connections, amount, work.size) as load:
-            before = self._server.ask("cpu")
-            wall, load_cpu = load.go()
-            cpu = self._server.ask("cpu") - before
-        return Sample(number, self.key, work.key, units, cpu, wall, load_cpu, None)
+            return self._idle(work, number)
+        server, key = self._begin(), self.contender.key
+        certificate = ("ecdsa", "rsa").index(work.certificate)
+        if work.mode == "web":
+            url = f"http{'s' * self.contender.tls}://127.0.0.1:{server.web}/"
+            before = server.cpu()
+            requests, done = fetch(url, work.connections, work.amount)
+            return [Sample(number, key, work.key, requests, server.cpu() - before, done.wall, done.cpu)]
+        with self._load(work, server.ports[certificate], work.connections) as load:
+            before = server.cpu(certificate)
+            done = load.go()
+            cpu = server.cpu(certificate) - before
+        if work.mode == "latency":
+            figures = {"p50": done.median, "p99": done.tail}
+            return [
+                Sample(number, key, f"{work.key}-{name}", 1, seconds, done.wall, done.cpu)
+                for name, seconds in figures.items()
+            ]
+        samples = [Sample(number, key, work.key, work.units, cpu, done.wall, done.cpu)]
+        if work.mode == "writes" and self.contender.tls:
+            samples.append(Sample(number, key, f"{work.key}-records", work.units, done.records))
+        return samples
 
-    def _idle(self, work: Work, number: int, connections: int) -> Sample:
+    def _load(self, work: Work, port: int, connections: int) -> Load:
+        return Load(self._program, self.contender.tls, port, work.mode, connections, work.amount, work.size, work.rate)
+
+    def _idle(self, work: Work, number: int) -> list[Sample]:
         """On a server of its own: in one that has worked already, connections lie where others left room."""
-        server = self._start()
-        try:
-            Load(self._program, self.tls, server.port, "idle", min(WARM_CONNECTIONS, connections), 0, 0).close()
-            before, began = server.ask("memory"), server.ask("cpu")
-            with Load(self._program, self.tls, server.port, "idle", connections, 0, 0):
-                cpu = server.ask("cpu") - began
-                memory = server.ask("memory") - before
-        finally:
-            server.close()
-        return Sample(number, self.key, work.key, connections, cpu, 0.0, 0.0, memory)
+        if not self._quick:
+            self.close()
+        server = self._begin()
+        assert isinstance(server, Server)
+        self._load(work, server.ports[0], min(WARM_CONNECTIONS, work.connections)).close()
+        before = server.memory()
+        with self._load(work, server.ports[0], work.connections):
+            after = server.memory()
+        if not self._quick:
+            self.close()
+        return [
+            Sample(number, self.contender.key, figure, work.units, after[name] - before[name])
+            for name, figure in MEMORY_FIGURES.items()
+        ]
 
     def close(self) -> None:
         """Ends the server."""
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        self._server = None
 
 
 class Limit:
     """The C loop in this process: the same work in memory, so what the ciphers alone take."""
 
-    key = C_LOOP
     name = "C loop, in memory"
 
     def __init__(self, library: Library, pem: Path, seconds: float) -> None:
-        self.libraries = {"libssl": library.version}
+        self.library = library.version
         self._lane = LocalLane(CLoop(C_LOOP, self.name, library, pem, Mode.BARE))
         self._lane.prepare([InMemory(*each) for each in sorted({each for w in WORKS for each in w.in_memory})], seconds)
 
-    def measure(self, work: Work, number: int, quick: bool) -> Sample:
+    def measure(self, work: Work, number: int) -> Sample:
         """One message of each kind that *work* has in memory, in the units of that work."""
         cpu = wall = 0.0
         for each in work.in_memory:
             done = self._lane.slice(each)
             scale = 1 if work.mode == "echo" else GB / each.size
             cpu, wall = cpu + done.cpu / done.messages * scale, wall + done.wall / done.messages * scale
-        return Sample(number, self.key, work.key, 1, cpu, wall, 0.0, None)
+        return Sample(number, C_LOOP, work.key, 1, cpu, wall)
 
 
-def measure(
-    contenders: Sequence[Contender],
-    limit: Limit,
-    works: Sequence[Work],
-    rounds: int,
-    quick: bool,
-    progress: Callable[[str], None],
-) -> list[Sample]:
-    """Has all of *contenders* do all of *works*, in turn, *rounds* times over."""
-    samples = []
+def measure(entrants: Sequence[Entrant], limit: Limit, works: Sequence[Work], rounds: int) -> list[Sample]:
+    """Has all of *entrants* do all of *works*, in turn, *rounds* times over, or until it is interrupted."""
+    samples: list[Sample] = []
     for number in range(rounds):
         progress(f"round {number + 1} of {rounds}")
-        for contender in contenders:
-            contender.begin_round()
         # Another one goes first in each round: nobody always follows, or precedes, the same other.
-        first = number % len(contenders)
-        turn = [*contenders[first:], *contenders[:first]]
-        for work in works:
-            if work.mode == "idle" and number >= MEMORY_ROUNDS:
-                continue
-            samples += [contender.measure(work, number, quick) for contender in turn]
-            if work.in_memory:
-                samples.append(limit.measure(work, number, quick))
+        first = number % len(entrants)
+        try:
+            samples += _round([*entrants[first:], *entrants[:first]], limit, works, number)
+        except KeyboardInterrupt:
+            if not samples:
+                raise
+            progress(f"interrupted in round {number + 1}, which does not count")
+            break
     return samples
 
 
-def _same_libssl(contenders: Sequence[Contender], limit: Limit) -> bool:
-    """Whether all TLS here is done by one file, and it is also what the C loop has."""
-    mapped = {tuple(contender.mapped) for contender in contenders if contender.tls}
-    versions = {version for contender in contenders for version in contender.libraries.values()}
-    one_file = len(mapped) == 1 and len(next(iter(mapped))) == 1
-    return one_file and versions == set(limit.libraries.values())
+def _round(turn: Sequence[Entrant], limit: Limit, works: Sequence[Work], number: int) -> list[Sample]:
+    samples = []
+    for work in works:
+        if work.mode == "idle" and number >= MEMORY_ROUNDS:
+            continue
+        for entrant in turn:
+            if entrant.does(work):
+                samples += entrant.measure(work, number)
+        if work.in_memory:
+            samples.append(limit.measure(work, number))
+    for entrant in turn:
+        entrant.close()
+    return samples
 
 
-def _heading(where: dict[str, Any], libssl: str, rounds: int) -> str:
-    return f"""\
-TLS 1.3, {CIPHER_SUITE}, over loopback; {where["python"]}, {where["packages"]}, {where["platform"]},
-{where["processors"]} processors{where["pinned"]}. {libssl}
-{rounds} rounds; processor time of the server's process, user and system: median (quartiles). Ratios and differences
-are taken within each round; ratios with their [95 % confidence interval].
-"""
+def taking_part(
+    wanted: Iterable[Contender], starter: Starter, program: Path, quick: bool
+) -> tuple[list[Entrant], dict[str, str]]:
+    """Those of *wanted* that can be started, and for the others, by key, why not."""
+    entrants, absent = [], {}
+    for contender in wanted:
+        progress(f"starting {contender.key}")
+        try:
+            entrants.append(Entrant(contender, starter, program, quick))
+        except BenchmarkError as error:
+            absent[contender.key] = str(error)
+            progress(f"{contender.key} is left out: {error}")
+    if not entrants:
+        raise BenchmarkError("there is nobody to measure")
+    return entrants, absent
+
+
+def heading(document: dict[str, Any]) -> str:
+    where, settings = document["machine"], document["settings"]
+    usual = next(each["library"] for each in document["contenders"] if each["key"] == C_LOOP)
+    others = [each for each in document["contenders"] if each["library"] not in (None, usual)]
+    lines = [
+        f"TLS 1.3, {settings['cipher_suite']}, over loopback; {where['python']}, {where['versions']},",
+        f"{where['platform']}, {where['processors']} processors{where['pinned']}.",
+        f"{settings['rounds']} rounds; the server's processor time, user and system, for one unit: medians. Ratios and",
+        "differences are taken within each round, with their [95 % confidence interval].",
+        "",
+    ]
+    lines.append(f"The libssl of all is {usual}{', but for these:' if others else '.'}")
+    lines += [f"- {each['name']}: {each['library']}" for each in others]
+    lines += [f"- over it, {each['name']}: {each['over']}" for each in document["contenders"] if each["over"]]
+    lines += [f"- left out: {key} ({reason})" for key, reason in document["absent"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def render(document: dict[str, Any]) -> str:
+    """Markdown of all there is in *document*, which is what stands in the JSON."""
+    results = Results(Sample(**sample) for sample in document["samples"])
+    names = {each["key"]: each["name"] for each in document["contenders"]}
+    tables = ["### Figures", "", family_tables(results, names), busy_loads(results, names)]
+    return "\n".join([heading(document), *tables, "### Aims", "", aims.table(document["aims"])])
+
+
+def _document(
+    entrants: Sequence[Entrant], limit: Limit, absent: dict[str, str], samples: list[Sample]
+) -> dict[str, Any]:
+    where = machine()
+    where["versions"] = versions("twisted", "tornado", "uvloop", "aiofastnet")
+    where["pinned"] = ", servers and load on one each" if processors() else ""
+    everyone: list[dict[str, Any]] = [
+        {
+            "key": entrant.contender.key,
+            "name": entrant.contender.name,
+            "over": entrant.over,
+            "library": entrant.library,
+            "mapped": entrant.mapped,
+        }
+        for entrant in entrants
+    ]
+    everyone.append({"key": C_LOOP, "name": limit.name, "over": "", "library": limit.library, "mapped": []})
+    names = {each["key"]: each["name"] for each in everyone}
+    libraries = {each["key"]: each["library"] for each in everyone if each["library"]}
+    results = Results(samples)
+    return {
+        "machine": where,
+        "contenders": everyone,
+        "absent": absent,
+        "aims": aims.outcomes(results, names, libraries),
+        "summary": results.summary(),
+        "samples": [sample._asdict() for sample in samples],
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. The status is 0 whether or not an aim was met, 2 when nothing could be measured."""
-    keys = [work.key for work in WORKS]
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.end_to_end", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--quick", action="store_true", help="a smoke test of a few seconds: its figures mean little")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write raw rounds and all figures to FILE as well")
-    parser.add_argument("--work", action="append", choices=keys, help="only this work; can be given more than once")
+    parser = command_line.parser("end_to_end", __doc__, ROUNDS, QUICK_ROUNDS, CONTENDERS_BY_KEY)
+    parser.add_argument("--work", action="append", choices=WORKS_BY_KEY, help="only this; can be given more than once")
     parser.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        choices=sorted(CONTENDERS),
-        help="leave this contender out; can be given more than once",
+        "--only", action="append", choices=CONTENDERS_BY_KEY, help="only this contender; can be given more than once"
     )
-    options = parser.parse_args(arguments)
-    rounds = options.rounds if options.rounds is not None else QUICK_ROUNDS if options.quick else ROUNDS
-    if rounds < 1:
-        parser.error(f"--rounds {rounds}: expected 1 or more")
-    seconds = QUICK_C_LOOP_SECONDS if options.quick else C_LOOP_SECONDS
-    works = [work for work in WORKS if not options.work or work.key in options.work]
-
-    def progress(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
+    options = command_line.parse(parser, arguments)
+    works = [work.scaled(options.quick) for work in WORKS if not options.work or work.key in options.work]
+    wanted = [
+        each
+        for each in CONTENDERS
+        if each.key not in options.without and (not options.only or each.key in options.only)
+    ]
     try:
         if not sys.platform.startswith("linux"):
             raise BenchmarkError("end to end is measured on Linux: the load needs epoll, memory is read from /proc")
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            pem = make_pem(folder)
+            pems = [make_pem(folder), make_pem(folder, trustme.KeyType.RSA)]
             program = folder / "load"
             compile_c(Path(__file__).parent / "load.c", program)
-            limit = Limit(Library(build(folder)), pem, seconds)
-            contenders = []
-            for key in CONTENDERS:
-                if key not in options.without:
-                    progress(f"starting {key}")
-                    contenders.append(Contender(key, program, pem))
-                    stack.callback(contenders[-1].close)
-            samples = measure(contenders, limit, works, rounds, options.quick, progress)
+            limit = Limit(Library(build(folder)), pems[0], QUICK_C_LOOP_SECONDS if options.quick else C_LOOP_SECONDS)
+            entrants, absent = taking_part(wanted, Starter(folder, pems), program, options.quick)
+            for entrant in entrants:
+                stack.callback(entrant.close)
+            if shutil.which("wrk") is None and any(work.mode == "web" for work in works):
+                absent["web"] = "wrk is not on PATH"
+                works = [work for work in works if work.mode != "web"]
+            samples = measure(entrants, limit, works, options.rounds)
     except BenchmarkError as error:
         print(f"benchmarks.end_to_end: {error}", file=sys.stderr)
         return 2
-
-    one = _same_libssl(contenders, limit)
-    files = sorted({file for contender in contenders if contender.tls for file in contender.mapped})
-    version = limit.libraries["libssl"]
-    libssl = f"{version}, the same {files[0]} for all." if one else f"NOT ONE libssl: {', '.join(files)}; {version}."
-    where = machine()
-    where["packages"] = report.packages("tornado")
-    where["pinned"] = ", servers and load on one each" if processors() else ""
-    results = report.Results(samples)
-    everyone: list[Contender | Limit] = [*contenders, limit]
-    names = {each.key: each.name for each in everyone}
-    outcomes = report.aims(results, one)
-    print(_heading(where, libssl, rounds))
-    print(report.tables(results, names))
-    print(report.aims_table(outcomes))
+    document = _document(entrants, limit, absent, samples)
+    rounds = max(sample.round for sample in samples) + 1
+    document["settings"] = {"rounds": rounds, "quick": options.quick, "cipher_suite": CIPHER_SUITE}
+    text = render(document)
+    print(text)
+    if options.markdown is not None:
+        options.markdown.write_text(text)
     if options.json is not None:
-        document = {
-            "machine": where,
-            "settings": {"rounds": rounds, "quick": options.quick, "cipher_suite": CIPHER_SUITE, "same_libssl": one},
-            "contenders": [{"key": each.key, "name": each.name, "libraries": each.libraries} for each in everyone],
-            "aims": outcomes,
-            "summary": results.summary(),
-            "samples": [sample._asdict() for sample in samples],
-        }
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0
 

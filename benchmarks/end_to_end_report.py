@@ -1,77 +1,46 @@
-"""From the rounds of an end-to-end run to medians, ratios, tables and the aims beside them."""
+"""From the rounds of an end-to-end run to medians, ratios and tables: all from what stands in the JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from math import inf
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from benchmarks.end_to_end_works import SHOWN
 from benchmarks.report import Spread, interval
 
 C_LOOP = "c-loop"
 """The key of the C loop: what the ciphers alone take."""
 
+BUSY = 0.7
+"""The part of a work's time from which on the load may be what a server waits for."""
+
 
 class Sample(NamedTuple):
-    """One work of one contender in one round: the raw material, as it stands in the JSON."""
+    """One figure of one contender in one round: the raw material, as it stands in the JSON."""
 
     round: int
     contender: str
-    work: str
+    figure: str
+    """The key of the work, or of what else it had to show."""
     units: float
-    """GB, messages or connections."""
-    cpu: float
-    """Seconds of the server's processor time."""
-    wall: float
+    """GB, messages, turns, connections."""
+    total: float
+    """Seconds of the server's processor time for all of them; seconds of latency or bytes, where that is measured."""
+    wall: float = 0.0
     """Seconds by the clock on the wall."""
-    load_cpu: float
+    load_cpu: float = 0.0
     """Seconds of the load's processor time: beside `wall`, how busy it was."""
-    memory: int | None
-    """Bytes by which the server's own memory grew, where that is what was measured."""
 
     @property
     def each(self) -> float:
-        """Seconds of processor time for one unit; bytes, where memory was measured."""
-        return (self.cpu if self.memory is None else self.memory) / self.units
-
-
-class Shown(NamedTuple):
-    """How the figures of a work are shown: what it is called, and 1/*scale* of a second or a byte as *unit*."""
-
-    name: str
-    unit: str
-    scale: float
-    decimals: int
-
-
-SHOWN = {
-    "up": Shown("bulk upload, into a buffer", "s/GB", 1, 3),
-    "up-pieces": Shown("bulk upload, in pieces", "s/GB", 1, 3),
-    "down": Shown("bulk download, 64 KiB writes", "s/GB", 1, 3),
-    "down-large": Shown("bulk download, 1 MiB writes", "s/GB", 1, 3),
-    "echo": Shown("echo of 100 B, 50 connections", "µs", 1e6, 1),
-    "handshake": Shown("connection, full handshake", "µs", 1e6, 0),
-    "resume": Shown("connection, resumed", "µs", 1e6, 0),
-    "idle": Shown("idle connection, memory", "KiB", 1 / 1024, 1),
-}
-"""By the key of the work."""
-
-
-class Family(NamedTuple):
-    """Contenders that are compared with each other: plain TCP, the peer and ours, by key."""
-
-    plain: str
-    peer: str
-    ours: str
-
-
-TORNADO = Family("tornado-plain", "tornado-ssl", "tornado-txmembio")
+        """For one unit."""
+        return self.total / self.units
 
 
 class Ratio(NamedTuple):
-    """What ours takes of what the peer takes, and the 95 % confidence interval of that."""
+    """How much of one figure another is, or by how much it is more, and the 95 % confidence interval of that."""
 
     median: float
     low: float
@@ -97,135 +66,165 @@ class Ratio(NamedTuple):
         found = cls(ratio(rounds), *interval(rounds, ratio))
         return found if inf not in found else None
 
+    @classmethod
+    def of_excess(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+        """By how much ours are more: the median of the differences within each round."""
+        more = [each - other for each, other in zip(ours, theirs, strict=True)]
+        return cls(median(more), *interval(more, median))
+
     def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}-{self.high:.2f}]"
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 class Results:
-    """The samples of one run, found by contender and work."""
+    """The samples of one run, found by contender and figure."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._each: dict[tuple[str, str], dict[int, float]] = {}
+        self._busy: dict[tuple[str, str], list[float]] = {}
         for sample in samples:
-            self._each.setdefault((sample.contender, sample.work), {})[sample.round] = sample.each
+            place = sample.contender, sample.figure
+            self._each.setdefault(place, {})[sample.round] = sample.each
+            if sample.wall:
+                self._busy.setdefault(place, []).append(sample.load_cpu / sample.wall)
 
-    def works(self) -> list[str]:
-        """The keys of what was measured, in the order of a report."""
-        return [key for key in SHOWN if any(work == key for _, work in self._each)]
+    def figures(self, contenders: Iterable[str]) -> list[str]:
+        """The keys of what was measured of any of *contenders*, in the order of a report."""
+        measured = {figure for contender, figure in self._each if contender in contenders}
+        return [key for key in SHOWN if key in measured]
 
-    def cost(self, contender: str, work: str) -> Spread | None:
-        """Of one unit, in seconds or bytes; None if *contender* did no such work."""
-        rounds = self._each.get((contender, work))
+    def cost(self, contender: str, figure: str) -> Spread | None:
+        """Of one unit, in seconds or bytes; None if *contender* has no such figure."""
+        rounds = self._each.get((contender, figure))
         return Spread.of([*rounds.values()]) if rounds else None
 
-    def ratio(self, contender: str, to: str, work: str) -> Ratio | None:
-        """The cost of *contender* over that of *to*; None if either did no such work."""
-        ours, theirs = self._each.get((contender, work)), self._each.get((to, work))
-        if not ours or not theirs:
+    def ratio(self, contender: str, to: str, figure: str) -> Ratio | None:
+        """The figure of *contender* over that of *to*; None if either is missing, or that is nothing."""
+        ours, theirs = self._each.get((contender, figure)), self._each.get((to, figure))
+        if not ours or not theirs or min(theirs.values()) <= 0:
             return None
         return Ratio.of_costs([ours[number] for number in ours], [theirs[number] for number in ours])
 
-    def above(self, contender: str, plain: str, work: str) -> list[float] | None:
-        """What *contender* takes above *plain*'s and the C loop's together, round by round; None if one is missing."""
-        rounds = [self._each.get((key, work)) for key in (contender, plain, C_LOOP)]
-        whole, transport, ciphers = rounds
-        if not whole or not transport or not ciphers:
+    def above(self, side: Sequence[str], figure: str) -> list[float] | None:
+        """What the first of *side* takes above the others of it together, round by round; None if one is missing, or
+        there is none.
+        """
+        rounds = [self._each.get((key, figure)) for key in side]
+        if not rounds or not all(rounds):
             return None
-        return [whole[number] - transport[number] - ciphers[number] for number in whole]
+        whole, *parts = (each for each in rounds if each)
+        return [whole[number] - sum(part[number] for part in parts) for number in whole]
 
-    def above_ratio(self, family: Family, work: str) -> Ratio | None:
-        """Ours over the peer's, both above plain and the C loop; None if one is missing, or cannot be told."""
-        ours, theirs = self.above(family.ours, family.plain, work), self.above(family.peer, family.plain, work)
-        return Ratio.of_differences(ours, theirs) if ours and theirs else None
+    def load_share(self, contender: str, figure: str) -> float | None:
+        """How busy the load was, 1 being all of the time; None where there was no load."""
+        shares = self._busy.get((contender, figure))
+        return median(shares) if shares else None
 
     def summary(self) -> list[dict[str, Any]]:
         """Every spread, for the JSON, in seconds and bytes."""
         return [
-            {"contender": contender, "work": work, "each": Spread.of([*rounds.values()])._asdict()}
-            for (contender, work), rounds in self._each.items()
+            {
+                "contender": contender,
+                "figure": figure,
+                "each": Spread.of([*rounds.values()])._asdict(),
+                "load_share": self.load_share(contender, figure),
+            }
+            for (contender, figure), rounds in self._each.items()
         ]
 
 
-class Aim(NamedTuple):
-    """What ours should take of what the peer takes, at most: as a whole, or above plain TCP and the C loop."""
+class Family(NamedTuple):
+    """Contenders that stand in one table, and whom those of ours in it are compared with."""
 
-    work: str
-    of: Literal["whole", "above"]
-    bound: float
+    title: str
+    members: tuple[str, ...]
+    """What their keys begin with."""
+    ours: str
+    peers: tuple[str, ...]
 
 
-AIMS = (
-    Aim("up", "above", 0.5),
-    Aim("up-pieces", "above", 0.5),
-    Aim("echo", "above", 0.5),
-    Aim("down", "whole", 1.0),
-    Aim("down-large", "whole", 1.0),
-    Aim("idle", "whole", 1.0),
+FAMILIES = (
+    Family(
+        "Twisted",
+        ("twisted",),
+        "twisted-txmembio",
+        ("twisted-plain", "twisted-through", "twisted-pyopenssl-system", "twisted-pyopenssl", "c-tls", "c-s_server"),
+    ),
+    Family("Tornado", ("tornado",), "tornado-txmembio", ("tornado-plain", "tornado-ssl", "c-tls")),
+    Family(
+        "asyncio",
+        ("asyncio", "aiofastnet"),
+        "asyncio-txmembio",
+        ("asyncio-plain", "asyncio-ssl", "aiofastnet-ssl"),
+    ),
+    Family("uvloop", ("uvloop",), "uvloop-txmembio", ("uvloop-plain", "uvloop-ssl", "aiofastnet-ssl")),
+    Family("C", ("c",), "", ()),
 )
-"""What txmembio should reach on Tornado."""
 
 
-def aims(results: Results, same_libssl: bool, family: Family = TORNADO) -> list[dict[str, Any]]:
-    """Every aim's outcome: what is printed, and what stands in the JSON. With different libraries there is none."""
-    rows = []
-    for aim in AIMS:
-        if aim.of == "whole":
-            ratio = results.ratio(family.ours, family.peer, aim.work)
-        else:
-            ratio = results.above_ratio(family, aim.work)
-        outcome = "not measured"
-        if ratio is not None:
-            outcome = "met" if ratio.median <= aim.bound else "missed"
-        if not same_libssl:
-            outcome = "not comparable"
-        rows.append({**aim._asdict(), "ratio": ratio and ratio._asdict(), "outcome": outcome})
-    return rows
+def number(seconds: float, figure: str) -> str:
+    """As a *figure* is shown, without its unit."""
+    shown = SHOWN[figure]
+    return f"{seconds * shown.scale:.{shown.decimals}f}"
 
 
-def _shown(spread: Spread | None, shown: Shown) -> str:
-    if spread is None:
-        return ""
-    median, low, high = (f"{each * shown.scale:.{shown.decimals}f}" for each in spread[:3])
-    return f"{median} ({low}-{high})"
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def tables(results: Results, names: dict[str, str], family: Family = TORNADO) -> str:
-    """Markdown: what each contender takes, and what ours takes of the peer's. *names* are printed, in their order."""
-    lines = ["### Cost", "", f"| | | {' | '.join(names.values())} |", "|---|---|" + "---:|" * len(names)]
-    for work in results.works():
-        shown = SHOWN[work]
-        cells = [_shown(results.cost(key, work), shown) for key in names]
-        lines.append(f"| {shown.name} | {shown.unit} | {' | '.join(cells)} |")
-    if family.ours not in names or family.peer not in names:
-        return "\n".join([*lines, ""])
-    ours, peer = names[family.ours], names[family.peer]
-    lines += ["", f"### {ours} beside {peer.rpartition(' ')[2]}", ""]
-    lines += ["| | whole | above plain TCP and the C loop | | |", "|---|---:|---:|---:|---:|"]
-    lines.append(f"| | {ours} / {peer} | {ours} | {peer} | the one / the other |")
-    for work in results.works():
-        shown = SHOWN[work]
-        cells = [str(results.ratio(family.ours, family.peer, work) or "")]
-        for key in (family.ours, family.peer):
-            above = results.above(key, family.plain, work)
-            cells.append(_shown(Spread.of(above) if above else None, shown))
-        cells.append(str(results.above_ratio(family, work) or ""))
-        lines.append(f"| {shown.name}, {shown.unit} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+def costs(results: Results, names: dict[str, str], figures: Sequence[str]) -> str:
+    """Markdown: the median of each of *figures*, a row for each contender in *names* that has any."""
+    head = [f"{SHOWN[figure].column}, {SHOWN[figure].unit}".removesuffix(", ") for figure in figures]
+    lines = [_row("", *head), "|---|" + "---:|" * len(figures)]
+    for key, name in names.items():
+        spreads = {figure: results.cost(key, figure) for figure in figures}
+        if any(spreads.values()):
+            cells = (number(each.median, figure) if each else "" for figure, each in spreads.items())
+            lines.append(_row(name, *cells))
+    return "\n".join(lines)
 
 
-def aims_table(outcomes: list[dict[str, Any]]) -> str:
-    """The outcomes of :func:`aims` as Markdown."""
-    lines = ["### Aims", "", "| | txmembio's over SSLIOStream's | aim | measured | |", "|---|---|---|---:|---|"]
-    for row in outcomes:
-        unit = "memory" if row["work"] == "idle" else "processor time"
-        what = unit if row["of"] == "whole" else f"{unit} above plain TCP's and the C loop's"
-        measured = str(Ratio(**row["ratio"])) if row["ratio"] else ""
-        lines.append(
-            f"| {SHOWN[row['work']].name} | {what} | at most {row['bound']:.2f} | {measured} | {row['outcome']} |"
-        )
-    return "\n".join(lines) + "\n"
+def comparison(results: Results, ours: str, peers: Sequence[str], names: dict[str, str]) -> str:
+    """Markdown: *ours* over each of *peers*, a row for each figure."""
+    peers = [peer for peer in peers if peer in names]
+    lines = [_row("", *(f"over {names[peer]}" for peer in peers)), "|---|" + "---:|" * len(peers)]
+    for figure in results.figures([ours]):
+        cells = [str(results.ratio(ours, peer, figure) or "") for peer in peers]
+        lines.append(_row(SHOWN[figure].name, *cells))
+    return "\n".join(lines)
 
 
-def packages(*names: str) -> str:
-    """*names* with their versions, as a heading has them."""
-    return ", ".join(f"{name.capitalize()} {metadata.version(name)}" for name in names)
+def family_tables(results: Results, names: dict[str, str]) -> str:
+    """Both for each family of which there is someone."""
+    parts = []
+    for family in FAMILIES:
+        members = {key: name for key, name in names.items() if key.partition("-")[0] in family.members}
+        figures = results.figures(members)
+        if not figures:
+            continue
+        parts.append(f"#### {family.title}")
+        for per_connection in (False, True):  # two tables: one would be too wide to read
+            shown = [figure for figure in figures if SHOWN[figure].per_connection is per_connection]
+            parts += [costs(results, members, shown)] if shown else []
+        if family.ours in names and set(family.peers) & set(names):
+            parts += [f"{names[family.ours]}, as a multiple:", comparison(results, family.ours, family.peers, names)]
+    return "\n\n".join(parts) + "\n"
+
+
+def busy_loads(results: Results, names: dict[str, str]) -> str:
+    """A list of what the load was so busy with that a server may have waited for it."""
+    found: dict[str, list[str]] = {}
+    most = 0.0
+    for figure in results.figures(names):
+        for key, name in names.items():
+            share = results.load_share(key, figure) or 0.0
+            most = max(most, share)
+            if share > BUSY:
+                found.setdefault(SHOWN[figure].name, []).append(f"{name} ({share:.0%})")
+    if not found:
+        return f"The load was busy for {most:.0%} of a work's time at most.\n"
+    lines = [
+        f"WARNING: the load was busy for more than {BUSY:.0%} of the time, so a server may have waited for it:",
+        "",
+    ]
+    return "\n".join([*lines, *(f"- {work}: {', '.join(who)}" for work, who in found.items())]) + "\n"

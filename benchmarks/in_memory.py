@@ -1,7 +1,8 @@
 """TLS in memory against its limit and its peers: ``python -m benchmarks.in_memory``, run by ``make bench``.
 
 One connection in one process, TLS 1.3 with AES-128-GCM and a P-256 certificate: what it costs to turn one message of
-plaintext into wire, and one message's wire into plaintext, for the C loop, for txmembio and for what else there is.
+plaintext into wire, one message's wire into plaintext, and to shake hands, on either side, for the C loop, for txmembio
+and for what else there is.
 ``docs/benchmarks.md`` says how to read the figures.
 """
 
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.c_loop import CIPHER_SUITE, End, Library, build, c_contenders
-from benchmarks.contenders import PYTHON_CONTENDERS
+from benchmarks.c_loop import CIPHER_SUITE, Library, build, c_contenders
+from benchmarks.contenders import PYTHON_CONTENDERS, python_contender
 from benchmarks.remote import RemoteLane, python_with_pyopenssl
 from benchmarks.setting import machine, make_pem
-from benchmarks.slices import ALL_WORKS, BenchmarkError, Lane, LocalLane
+from benchmarks.slices import ALL_WORKS, SIDES, BenchmarkError, Lane, LocalLane, Work
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 """Rounds: enough for quartiles; and enough to see that everything runs."""
@@ -37,13 +38,13 @@ def _lanes(stack: ExitStack, without: set[str]) -> list[Lane]:
     path = build(folder)
     library = Library(path)
     lanes: list[Lane] = [LocalLane(contender) for contender in c_contenders(library, pem)]
-    for key, contender in PYTHON_CONTENDERS.items():
+    for key in PYTHON_CONTENDERS:
         if key in without:
             continue
         if key == "pyopenssl":
             lanes.append(RemoteLane(key, python_with_pyopenssl(), path, pem))
         else:
-            lanes.append(LocalLane(contender(End(library, pem))))
+            lanes.append(LocalLane(python_contender(key, library, pem)))
         stack.callback(lanes[-1].close)
         if key.startswith("txmembio") and lanes[-1].library != library.version:
             raise BenchmarkError(
@@ -53,17 +54,19 @@ def _lanes(stack: ExitStack, without: set[str]) -> list[Lane]:
     return lanes
 
 
-def measure(lanes: Sequence[Lane], rounds: int, seconds: float, progress: Callable[[str], None]) -> list[report.Sample]:
-    """Has all of *lanes* do all of their work, in turn, *rounds* times over."""
+def measure(
+    lanes: Sequence[Lane], works: Sequence[Work], rounds: int, seconds: float, progress: Callable[[str], None]
+) -> list[report.Sample]:
+    """Has all of *lanes* do what they can of *works*, in turn, *rounds* times over."""
     for lane in lanes:
         progress(f"checking {lane.name}")
-        lane.prepare([work for work in ALL_WORKS if work.direction in lane.directions], seconds)
+        lane.prepare([work for work in works if work.direction in lane.directions], seconds)
     samples = []
     for number in range(rounds):
         progress(f"round {number + 1} of {rounds}")
         # Another one goes first in each round: a slice is not always followed, or preceded, by the same other.
         turn = [*lanes[number % len(lanes) :], *lanes[: number % len(lanes)]]
-        for work in ALL_WORKS:
+        for work in works:
             for lane in turn:
                 if work.direction in lane.directions:
                     done = lane.slice(work)
@@ -75,7 +78,7 @@ def measure(lanes: Sequence[Lane], rounds: int, seconds: float, progress: Callab
 def _heading(where: dict[str, Any], rounds: int, seconds: float) -> str:
     return f"""\
 TLS 1.3, {CIPHER_SUITE}, in memory; {where["python"]}, {where["platform"]}, {where["processors"]} processors.
-{rounds} rounds, in each {seconds * 1000:g} ms for each contender and work; processor time for one message.
+{rounds} rounds, in each {seconds * 1000:g} ms for each contender and work; processor time for one message or handshake.
 x: times the C loop's time, paired within each round: median (quartiles); 1.00 is as fast, less is faster.
 """
 
@@ -86,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke test of a few seconds: its figures mean little")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write raw rounds and all figures to FILE as well")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed to FILE as well")
+    parser.add_argument("--side", choices=SIDES, help="measure this side only")
     parser.add_argument(
         "--without",
         action="append",
@@ -98,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     if rounds < 1:
         parser.error(f"--rounds {rounds}: expected 1 or more")
     seconds = QUICK_SLICE_SECONDS if options.quick else SLICE_SECONDS
+    works = [work for work in ALL_WORKS if options.side in (None, work.side)]
     where = machine()
 
     def progress(text: str) -> None:
@@ -106,17 +112,24 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with ExitStack() as stack:
             lanes = _lanes(stack, set(options.without))
-            samples = measure(lanes, rounds, seconds, progress)
+            samples = measure(lanes, works, rounds, seconds, progress)
     except BenchmarkError as error:
         print(f"benchmarks.in_memory: {error}", file=sys.stderr)
         return 2
 
     results = report.Results(samples)
     names = {lane.key: lane.name for lane in lanes}
-    outcomes = report.aims(results, names)
-    print(_heading(where, rounds, seconds))
-    print(report.tables(results, {lane.key: f"{lane.name} ({lane.library})" for lane in lanes}))
-    print(report.aims_table(outcomes))
+    outcomes = report.aims(results, names, lanes[0].library)
+    text = "\n".join(
+        (
+            _heading(where, rounds, seconds),
+            report.tables(results, {lane.key: f"{lane.name} ({lane.library})" for lane in lanes}),
+            report.aims_table(outcomes),
+        )
+    )
+    print(text)
+    if options.markdown is not None:
+        options.markdown.write_text(text)
     if options.json is not None:
         document = {
             "machine": where,

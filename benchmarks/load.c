@@ -1,16 +1,21 @@
 /* The load of the end-to-end benchmarks: clients that are never what a measurement waits for.
  *
- *     load plain|tls PORT WORK CONNECTIONS AMOUNT SIZE
+ *     load plain|tls PORT WORK CONNECTIONS AMOUNT SIZE [RATE]
  *
  * connects to 127.0.0.1, warms up and prints "ready"; does its work once it has read a line, and prints "done", the wall
  * clock's nanoseconds and its own processor time's; at the end of its input it closes what is open, and ends. Whoever
- * measures asks the server for its clock at "ready" and at "done", so neither connecting nor closing counts.
+ * measures looks at the server's clock at "ready" and at "done", so neither connecting nor closing counts.
  *
  *     WORK        what is done                                                      AMOUNT, SIZE
  *     up          one connection sends; the server reads into a buffer of its own   bytes, -
  *     up-pieces   the same; the server is given pieces                              bytes, -
  *     down        one connection receives                                           bytes, bytes of each write
  *     echo        on each connection a message goes out when the last one is back   messages each, bytes in one
+ *     latency     the same at a fixed RATE a second, whether or not the last one is     messages, bytes in one
+ *                 back; "done" is followed by the median and the 99th percentile of
+ *                 the nanoseconds from when each was due to when it was back
+ *     writes      a byte goes out, SIZE bytes come back, each written by itself; "done" turns, bytes of a turn
+ *                 is followed by the number of TLS records that they came in
  *     handshake   connects, exchanges a few bytes, closes: so many at a time        how often, -
  *     resume      the same with the session of an earlier connection                how often, -
  *     idle        connections are made, and kept                                    -, -
@@ -29,6 +34,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,6 +65,7 @@ struct link {
     enum phase phase; /* of a `handshake` */
     size_t got;       /* of an `echo`: bytes of the message that are back */
     long left;        /* of an `echo`: messages that are still to come back */
+    long next;        /* of a `latency`: the number, among all, of the message that comes back next */
 };
 
 static SSL_CTX *tls;         /* NULL: plain TCP */
@@ -112,11 +119,6 @@ static void dial(struct link *link) {
     if (link->ssl == NULL || !SSL_set_fd(link->ssl, link->fd))
         fail("SSL_new");
     SSL_set_connect_state(link->ssl);
-}
-
-static void do_not_block(struct link *link) {
-    if (fcntl(link->fd, F_SETFL, O_NONBLOCK) != 0)
-        fail("fcntl");
 }
 
 /* 1 when the handshake is complete, 0 when it waits for the server. */
@@ -173,16 +175,26 @@ static void ask(struct link *link, const char *what, long long amount, long size
     give(link, line, (size_t)snprintf(line, sizeof line, "%s %lld %ld\n", what, amount, size));
 }
 
-static void expect_answer(char answer) {
+/* Asks for the answer. Its SIZE is none: a server that says a line backwards, as `openssl s_server -rev` does, begins
+ * with the answer too. */
+static void ask_for_answer(struct link *link) {
+    static const char line[] = "ping 0 .\n";
+    give(link, line, sizeof line - 1);
+}
+
+/* 1 when the answer is there. */
+static int take_answer(struct link *link) {
+    char answer;
+    if (take(link, &answer, 1) == 0)
+        return 0;
     if (answer != ANSWER)
         fail("the server's answer is something else");
+    return 1;
 }
 
 static void wait_for_answer(struct link *link) {
-    char answer;
-    if (take(link, &answer, 1) != 1)
+    if (!take_answer(link))
         fail("the server did not answer");
-    expect_answer(answer);
 }
 
 /* Tells the server that this is all: a close_notify, then TCP's own end. */
@@ -204,7 +216,7 @@ static void introduce(struct link *link) {
     dial(link);
     if (!shake(link))
         fail("a handshake on a socket that blocks");
-    ask(link, "ping", 0, 0);
+    ask_for_answer(link);
     wait_for_answer(link);
 }
 
@@ -217,6 +229,8 @@ static long long nanoseconds(clockid_t clock) {
 }
 
 static long long began, began_cpu;
+static long long median, tail; /* nanoseconds, of a `latency` */
+static long long records;      /* that were received, for `writes` */
 
 static void await_order(void) {
     char line[16];
@@ -233,7 +247,8 @@ static void ready(void) {
 }
 
 static void done(void) {
-    printf("done %lld %lld\n", nanoseconds(CLOCK_MONOTONIC) - began, nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - began_cpu);
+    long long wall = nanoseconds(CLOCK_MONOTONIC) - began, cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - began_cpu;
+    printf("done %lld %lld %lld %lld %lld\n", wall, cpu, median, tail, records);
     fflush(stdout);
     await_order();
 }
@@ -324,8 +339,7 @@ static int poller;
 
 static void watch(struct link *link) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = link};
-    do_not_block(link);
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, link->fd, &event) != 0)
+    if (fcntl(link->fd, F_SETFL, O_NONBLOCK) != 0 || epoll_ctl(poller, EPOLL_CTL_ADD, link->fd, &event) != 0)
         fail("epoll_ctl");
 }
 
@@ -340,22 +354,30 @@ static void run_until(long times, int (*step)(struct link *)) {
 }
 
 static char message[LARGEST_MESSAGE];
-static size_t message_size;
+static size_t message_size, question_size; /* bytes that come back, and bytes that go out for them: `writes` has one */
 
-/* 1 when the last message of this link is back. */
-static int echo_step(struct link *link) {
+/* 1 when a message is back, 0 when more of it is to come. */
+static int hear(struct link *link) {
     static char buffer[LARGEST_MESSAGE];
     size_t got;
     while ((got = take(link, buffer, message_size - link->got)) != 0) {
         if (memcmp(buffer, message + link->got, got) != 0)
             fail("a message came back changed");
         link->got += got;
-        if (link->got < message_size)
-            continue;
-        link->got = 0;
+        if (link->got == message_size) {
+            link->got = 0;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* 1 when the last message of this link is back. */
+static int echo_step(struct link *link) {
+    while (hear(link)) {
         if (--link->left == 0)
             return 1;
-        give(link, message, message_size);
+        give(link, message, question_size);
     }
     return 0;
 }
@@ -363,27 +385,91 @@ static int echo_step(struct link *link) {
 static void echo_all(struct link *links, long connections, long messages) {
     for (long each = 0; each < connections; each++) {
         links[each].left = messages;
-        give(&links[each], message, message_size);
+        give(&links[each], message, question_size);
     }
     run_until(connections, echo_step);
 }
 
-static void echo(struct link *links, long connections, long messages, long size) {
+static void count_record(int sent, int version, int type, const void *bytes, size_t size, SSL *ssl, void *argument) {
+    (void)version, (void)bytes, (void)size, (void)ssl, (void)argument;
+    records += !sent && type == SSL3_RT_HEADER;
+}
+
+/* Connects all, and has the server do `what`, which is either "echo" or "writes". */
+static void begin_echo(struct link *links, const char *what, long connections, long size) {
+    int echoes = strcmp(what, "echo") == 0;
     if (size < 1 || size > LARGEST_MESSAGE)
         fail("SIZE is out of range");
     message_size = (size_t)size;
+    question_size = echoes ? message_size : 1;
     for (size_t each = 0; each < message_size; each++)
-        message[each] = (char)(each * 31 + 7);
+        message[each] = echoes ? (char)(each * 31 + 7) : 't';
     for (long each = 0; each < connections; each++) {
         introduce(&links[each]);
-        ask(&links[each], "echo", 0, size);
+        ask(&links[each], what, 0, size);
         watch(&links[each]);
     }
     echo_all(links, connections, WARM_MESSAGES);
+}
+
+static void echo(struct link *links, const char *what, long connections, long messages, long size) {
+    if (tls != NULL && strcmp(what, "writes") == 0)
+        SSL_CTX_set_msg_callback(tls, count_record);
+    begin_echo(links, what, connections, size);
+    records = 0;
     ready();
     echo_all(links, connections, messages);
     done();
 }
+
+/* --- messages at a fixed rate ------------------------------------------------------------------------------------- */
+
+static double interval; /* nanoseconds between two messages */
+
+static long long due(long number) { return began + (long long)((double)number * interval); }
+
+static int by_size(const void *one, const void *other) {
+    long long a = *(const long long *)one, b = *(const long long *)other;
+    return (a > b) - (a < b);
+}
+
+/* Message by message, each on another connection, is sent when it is due: by a clock that does not wait for the server. So
+ * what a slow moment does to those behind it counts (what else is known as coordinated omission). */
+static void latency(struct link *links, long connections, long messages, long size, long rate) {
+    struct epoll_event events[EVENTS], event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    long long *took = allocate((size_t)messages, sizeof *took);
+    if (rate < 1 || messages < 1)
+        fail("RATE and AMOUNT have to be 1 at least");
+    interval = 1e9 / (double)rate;
+    begin_echo(links, "echo", connections, size);
+    for (long each = 0; each < connections; each++)
+        links[each].next = each;
+    if (timer < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, timer, &event) != 0)
+        fail("timerfd");
+    ready();
+    for (long sent = 0, heard = 0; heard < messages;) {
+        for (; sent < messages && due(sent) <= nanoseconds(CLOCK_MONOTONIC); sent++)
+            give(&links[sent % connections], message, message_size);
+        if (sent < messages) {
+            struct itimerspec when = {.it_value = {due(sent) / 1000000000, due(sent) % 1000000000}};
+            timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+        }
+        int count = epoll_wait(poller, events, EVENTS, -1);
+        for (int each = 0; each < count; each++) {
+            struct link *link = events[each].data.ptr;
+            for (; link != NULL && hear(link); link->next += connections, heard++)
+                took[link->next] = nanoseconds(CLOCK_MONOTONIC) - due(link->next);
+        }
+    }
+    qsort(took, (size_t)messages, sizeof *took, by_size);
+    median = took[messages / 2];
+    tail = took[messages - 1 - messages / 100];
+    done();
+    free(took);
+}
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
 
 static long to_begin;
 static int resuming;
@@ -400,7 +486,7 @@ static void begin(struct link *link) {
     }
     watch(link);
     if (link->ssl == NULL) {
-        ask(link, "ping", 0, 0);
+        ask_for_answer(link);
         link->phase = ASKED;
     } else {
         shake(link);
@@ -415,13 +501,12 @@ static int handshake_step(struct link *link) {
             return 0;
         if (resuming && !SSL_session_reused(link->ssl))
             fail("the server did not resume the session");
-        ask(link, "ping", 0, 0);
+        ask_for_answer(link);
         link->phase = ASKED;
     }
     if (link->phase == ASKED) {
-        if (take(link, bytes, 1) == 0)
+        if (!take_answer(link))
             return 0;
-        expect_answer(bytes[0]);
         say_goodbye(link);
         link->phase = CLOSING;
     }
@@ -456,8 +541,6 @@ static void handshakes(struct link *links, long connections, long times) {
     done();
 }
 
-/* --- */
-
 static void allow_many_files(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -467,8 +550,8 @@ static void allow_many_files(void) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 7) {
-        fputs("load plain|tls PORT WORK CONNECTIONS AMOUNT SIZE\n", stderr);
+    if (count != 7 && count != 8) {
+        fputs("load plain|tls PORT WORK CONNECTIONS AMOUNT SIZE [RATE]\n", stderr);
         return 2;
     }
     const char *work = arguments[3];
@@ -484,14 +567,18 @@ int main(int count, char **arguments) {
     allow_many_files();
     struct link *links = allocate((size_t)connections, sizeof *links);
     poller = epoll_create1(0);
+    if (poller < 0)
+        fail("epoll_create1");
     if (strncmp(work, "up", 2) == 0) {
         introduce(links);
         upload(links, work, amount);
     } else if (strcmp(work, "down") == 0) {
         introduce(links);
         download(links, amount, size);
-    } else if (strcmp(work, "echo") == 0) {
-        echo(links, connections, (long)amount, size);
+    } else if (strcmp(work, "echo") == 0 || strcmp(work, "writes") == 0) {
+        echo(links, work, connections, (long)amount, size);
+    } else if (strcmp(work, "latency") == 0) {
+        latency(links, connections, (long)amount, size, count == 8 ? atol(arguments[7]) : 0);
     } else if (strcmp(work, "handshake") == 0 || strcmp(work, "resume") == 0) {
         resuming = tls != NULL && strcmp(work, "resume") == 0;
         handshakes(links, connections, (long)amount);

@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import resource
 import subprocess
-import sys
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import NamedTuple
 
-import txmembio
 from benchmarks.remote import ROOT, SECONDS_TO_END
 from benchmarks.slices import BenchmarkError
 
@@ -32,20 +34,15 @@ def processors() -> tuple[int, int] | None:
     return (allowed[-1], allowed[0]) if len(allowed) > 1 else None
 
 
-RUN = """import runpy, sys
-sys.path[:] = [{where!r}, *filter(None, sys.path), {root!r}]
-runpy.run_module({module!r}, None, '__main__', True)"""
-# A module of the checkout's, and txmembio from where this process has it: the checkout, or where it is installed.
-
-
 class Talk:
     """A process that is told something in a line, and answers in one."""
 
-    def __init__(self, command: list[str], what: str, processor: int | None) -> None:
+    def __init__(self, command: list[str], what: str, processor: int | None, stderr: int | None = None) -> None:
         self._what = what
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, bufsize=1
         )
+        self.pid = self._process.pid
         if processor is not None:
             os.sched_setaffinity(self._process.pid, {processor})
 
@@ -68,8 +65,10 @@ class Talk:
             raise BenchmarkError(f"{self._what} ended with status {self._process.wait()}; its own words are above")
         return line.strip()
 
-    def close(self) -> None:
-        """Ends it, by closing its input; kills it if it does not end."""
+    def close(self, at_once: bool = False) -> None:
+        """Ends it, by closing its input, or *at_once*; kills it if it does not end."""
+        if at_once:
+            self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -80,43 +79,120 @@ class Talk:
             self._process.wait()
 
 
-class Server:
-    """A server that is measured: *module*'s, which is told *key* and *pem*."""
+def processor_seconds(pid: int) -> float:
+    """Seconds of processor time that all threads of a process have used so far, in user mode and in the kernel.
 
-    def __init__(self, module: str, key: str, pem: Path) -> None:
+    It is the clock that clock_getcpuclockid(3) names, with a resolution of nanoseconds (`/proc/PID/stat` has ticks of
+    ten milliseconds). The number is as <linux/posix-timers.h> makes it: the process's complement, and CPUCLOCK_SCHED.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Bytes of a process's memory: ``pss``, with its share of what it shares with others, and ``rss``, with it all."""
+    found = {}
+    with open(f"/proc/{pid}/smaps_rollup") as rollup:
+        for line in rollup:
+            name, _, size = line.partition(":")
+            if name in ("Pss", "Rss"):
+                found[name.lower()] = int(size.split()[0]) * 1024
+    return found
+
+
+class Server:
+    """A server that is measured: *command*, which says hello as :mod:`benchmarks.serving` has it."""
+
+    def __init__(self, command: Sequence[str | Path], what: str, path: str = "") -> None:
         pinned = processors()
-        where = str(Path(txmembio.__file__).parents[1])
-        command = [sys.executable, "-c", RUN.format(where=where, root=str(ROOT), module=module), key, str(pem)]
-        self._talk = Talk(command, f"{key}'s server", pinned and pinned[0])
+        self._talk = Talk([*map(str, command)], f"{what}'s server", pinned and pinned[0])
         try:
             hello = json.loads(self._talk.hear())
         except BaseException:
             self.close()
             raise
-        self.name: str = hello["name"]
-        self.port: int = hello["port"]
-        self.libraries: dict[str, str] = hello["libraries"]
-        self.mapped: list[str] = hello["mapped"]
+        self.ports: list[int] = hello["ports"]
+        self.web: int | None = hello["web"]
+        self.library: str | None = hello["library"]
+        self.over: str = hello.get("over", "")
 
-    def ask(self, question: str) -> Any:
-        """Its answer: ``cpu`` in seconds, ``memory`` in bytes."""
-        self._talk.say(question)
-        return json.loads(self._talk.hear())
+    def mapped(self) -> list[str]:
+        """The files of libssl that are mapped into it: none if it has one linked into something else."""
+        with open(f"/proc/{self._talk.pid}/maps") as maps:
+            return sorted({line.split()[-1] for line in maps if "/libssl" in line})
+
+    def cpu(self, certificate: int = 0) -> float:
+        """Seconds of processor time so far."""
+        return processor_seconds(self._talk.pid)
+
+    def memory(self) -> dict[str, int]:
+        """What :func:`memory` says, after what can be freed has been."""
+        self._talk.say("settle")
+        self._talk.hear()
+        return memory(self._talk.pid)
 
     def close(self) -> None:
         """Ends it."""
         self._talk.close()
 
 
+class OpenSSLServer:
+    """``openssl s_server``, which says back every line reversed: one process for each certificate."""
+
+    web = None
+    over = ""
+
+    def __init__(self, pems: Sequence[Path]) -> None:
+        pinned = processors()
+        version = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout
+        self.library = version.partition(" (")[0].strip()
+        self.ports = []
+        self._talks: list[Talk] = []
+        try:
+            for pem in pems:
+                command = ["openssl", "s_server", "-rev", "-accept", "127.0.0.1:0", "-cert", str(pem), "-key", str(pem)]
+                self._talks.append(Talk(command, "openssl s_server", pinned and pinned[0], subprocess.DEVNULL))
+                while not (line := self._talks[-1].hear()).startswith("ACCEPT"):
+                    pass
+                self.ports.append(int(line.rpartition(":")[2]))
+        except BaseException:
+            self.close()
+            raise
+
+    def mapped(self) -> list[str]:
+        """See :class:`Server`."""
+        with open(f"/proc/{self._talks[0].pid}/maps") as maps:
+            return sorted({line.split()[-1] for line in maps if "/libssl" in line})
+
+    def cpu(self, certificate: int = 0) -> float:
+        """See :class:`Server`; of the process for this certificate."""
+        return processor_seconds(self._talks[certificate].pid)
+
+    def close(self) -> None:
+        """Ends them."""
+        for talk in self._talks:
+            talk.close(at_once=True)
+
+
+class Done(NamedTuple):
+    """What a load says: seconds by the wall clock and of its own processor time, and what only some works have."""
+
+    wall: float
+    cpu: float
+    median: float = 0.0
+    """Seconds of latency, and the 99th percentile of it."""
+    tail: float = 0.0
+    records: int = 0
+
+
 class Load:
     """One run of the load, connected and warmed up once this is made; ``load.c`` says what its arguments are."""
 
     def __init__(
-        self, program: Path, tls: bool, port: int, mode: str, connections: int, amount: int, size: int
+        self, program: Path, tls: bool, port: int, mode: str, connections: int, amount: int, size: int, rate: int = 0
     ) -> None:
         pinned = processors()
         command = [str(program), "tls" if tls else "plain", str(port), mode]
-        command += [str(connections), str(amount), str(size)]
+        command += [str(connections), str(amount), str(size), str(rate)]
         self._talk = Talk(command, f"the load ({mode})", pinned and pinned[1])
         try:
             self._talk.hear()
@@ -124,11 +200,11 @@ class Load:
             self.close()
             raise
 
-    def go(self) -> tuple[float, float]:
-        """Does the work; returns the seconds that took by the wall clock, and of the load's own processor time."""
+    def go(self) -> Done:
+        """Does the work."""
         self._talk.say("go")
-        _, wall, cpu = self._talk.hear().split()
-        return int(wall) / 1e9, int(cpu) / 1e9
+        _, wall, cpu, median, tail, records = self._talk.hear().split()
+        return Done(int(wall) / 1e9, int(cpu) / 1e9, int(median) / 1e9, int(tail) / 1e9, int(records))
 
     def close(self) -> None:
         """Has it close its connections, and ends it."""
@@ -141,3 +217,22 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def fetch(url: str, connections: int, seconds: int) -> tuple[int, Done]:
+    """The requests that wrk made of *url* in *seconds*, and what that took. Raises BenchmarkError if any went wrong."""
+    pinned = processors()
+
+    def pin() -> None:
+        if pinned is not None:
+            os.sched_setaffinity(0, {pinned[1]})
+
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", url]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=pin)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    made = re.search(r"(\d+) requests in", finished.stdout)
+    if finished.returncode != 0 or made is None or re.search("Socket errors|Non-2xx", finished.stdout):
+        raise BenchmarkError(f"wrk failed on {url}:\n{finished.stdout}{finished.stderr}")
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return int(made[1]), Done(wall, used)

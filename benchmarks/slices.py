@@ -12,10 +12,20 @@ from collections.abc import Sequence
 from time import perf_counter, process_time
 from typing import Literal, NamedTuple, Protocol
 
-Direction = Literal["encrypt", "decrypt"]
-"""One message of plaintext to its wire, or one message's wire to its plaintext."""
+Direction = Literal["encrypt", "decrypt", "handshake", "resumption"]
+"""One message of plaintext to its wire, or one message's wire to its plaintext; or one connection, from before its
+handshake to its end, with a full handshake or a resumed one."""
 
 DIRECTIONS: tuple[Direction, ...] = ("encrypt", "decrypt")
+"""What is done with messages."""
+
+HANDSHAKES: tuple[Direction, ...] = ("handshake", "resumption")
+"""What is done with whole connections."""
+
+Side = Literal["client", "server"]
+"""Which end of its connection a contender is."""
+
+SIDES: tuple[Side, ...] = ("client", "server")
 
 SIZES = (64, 1024, 16384, 65536)
 """Bytes of plaintext in a message: a chat line, a small response, one full TLS record, four of them."""
@@ -36,31 +46,30 @@ class BenchmarkError(RuntimeError):
 
 
 class Work(NamedTuple):
-    """One kind of work: a direction, and the bytes of plaintext in a message."""
+    """One kind of work: a direction, the bytes of plaintext in a message (0: no message), and the side that does it."""
 
     direction: Direction
     size: int
+    side: Side = "client"
 
 
-ALL_WORKS = [Work(direction, size) for size in SIZES for direction in DIRECTIONS]
+ALL_WORKS = [
+    *(Work(direction, size, side) for side in SIDES for size in SIZES for direction in DIRECTIONS),
+    *(Work(direction, 0, side) for side in SIDES for direction in HANDSHAKES),
+]
 """Everything that is measured, in the order in which it is measured and shown."""
 
 
 class Slice(NamedTuple):
-    """What a contender did in one slice: messages, and the seconds they took by the wall clock and of the processor."""
+    """What a contender did in one slice: messages or handshakes, and the seconds of it: wall clock, processor."""
 
     messages: int
     wall: float
     cpu: float
 
 
-class Contender(Protocol):
-    """One way to encrypt and decrypt, with its peer. ``encrypt_many()`` and ``decrypt_batch()`` are what is timed."""
-
-    key: str
-    name: str
-    library: str
-    directions: tuple[Direction, ...]
+class Connected(Protocol):
+    """One side of one connection, with its peer. ``encrypt_many()`` and ``decrypt_batch()`` are what is timed."""
 
     def check(self, data: bytes) -> None:
         """Raises BenchmarkError unless *data* comes out as it went in, both ways.
@@ -83,6 +92,24 @@ class Contender(Protocol):
 
     def last_plaintext(self) -> bytes:
         """The plaintext of the last message that was decrypted."""
+
+
+class Contender(Protocol):
+    """One way to do TLS."""
+
+    key: str
+    name: str
+    library: str
+    directions: tuple[Direction, ...]
+
+    def connected(self, side: Side) -> Connected:
+        """The connection on which the contender is *side*; the same one every time."""
+
+    def shake_hands(self, work: Work, count: int) -> Slice:
+        """Does *count* handshakes, and says what the contender's own side of them took.
+
+        Raises BenchmarkError when one fails, or one that was to be resumed is not.
+        """
 
 
 class Lane(Protocol):
@@ -116,8 +143,8 @@ class LocalLane:
 
     def prepare(self, works: Sequence[Work], seconds: float) -> None:
         """See :class:`Lane`."""
-        for size in sorted({work.size for work in works}):
-            self._contender.check(message(size))
+        for side, size in sorted({(work.side, work.size) for work in works if work.direction in DIRECTIONS}):
+            self._contender.connected(side).check(message(size))
         for work in works:
             self._counts[work] = self._count_for(work, seconds)
 
@@ -135,28 +162,30 @@ class LocalLane:
         return max(1, round(count * seconds / trial))
 
     def _run(self, work: Work, count: int) -> Slice:
-        data = message(work.size)
-        return self._encrypt(data, count) if work.direction == "encrypt" else self._decrypt(data, count)
+        if work.direction in HANDSHAKES:
+            return self._contender.shake_hands(work, count)
+        data, connected = message(work.size), self._contender.connected(work.side)
+        return (self._encrypt if work.direction == "encrypt" else self._decrypt)(connected, data, count)
 
-    def _encrypt(self, data: bytes, count: int) -> Slice:
+    def _encrypt(self, connected: Connected, data: bytes, count: int) -> Slice:
         wall, cpu = perf_counter(), process_time()
-        self._contender.encrypt_many(data, count)
+        connected.encrypt_many(data, count)
         done = Slice(count, perf_counter() - wall, process_time() - cpu)
-        if len(self._contender.last_wire()) <= len(data):
-            raise BenchmarkError(f"{self.name}: {len(data)} bytes were encrypted to {len(self._contender.last_wire())}")
+        if len(connected.last_wire()) <= len(data):
+            raise BenchmarkError(f"{self.name}: {len(data)} bytes were encrypted to {len(connected.last_wire())}")
         return done
 
-    def _decrypt(self, data: bytes, count: int) -> Slice:
+    def _decrypt(self, connected: Connected, data: bytes, count: int) -> Slice:
         batch = max(1, BATCH_BYTES // (len(data) + 64))
         total = Slice(0, 0.0, 0.0)
         while total.messages < count:
             messages = min(batch, count - total.messages)
-            self._contender.make_batch(data, messages)
+            connected.make_batch(data, messages)
             wall, cpu = perf_counter(), process_time()
-            self._contender.decrypt_batch()
+            connected.decrypt_batch()
             wall, cpu = perf_counter() - wall, process_time() - cpu
             total = Slice(total.messages + messages, total.wall + wall, total.cpu + cpu)
-            if self._contender.last_plaintext() != data:
+            if connected.last_plaintext() != data:
                 raise BenchmarkError(f"{self.name}: a message of {len(data)} bytes was decrypted to something else")
         return total
 

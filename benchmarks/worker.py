@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.c_loop import End, Library
-from benchmarks.contenders import PYTHON_CONTENDERS
+from benchmarks.c_loop import Library
+from benchmarks.contenders import python_contender
 from benchmarks.slices import LocalLane, Work
 
 
@@ -23,7 +23,7 @@ def _say(answer: Any) -> None:
 def main(arguments: list[str]) -> int:
     """Serves the process that started this one."""
     key, library, pem = arguments
-    lane = LocalLane(PYTHON_CONTENDERS[key](End(Library(Path(library)), Path(pem))))
+    lane = LocalLane(python_contender(key, Library(Path(library)), Path(pem)))
     _say({"name": lane.name, "library": lane.library, "directions": lane.directions})
     for line in sys.stdin:
         question = json.loads(line)
