@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
 from txmembio._openssl.callbacks import handle_for
+from txmembio._openssl.crossing import address_of, hasten
 from txmembio._openssl.lib import NULL, Scratch, copied, ffi, give_scratch, lib, pop_scratch, take_scratch, trim_scratch
 from txmembio.constants import AlertDescription, SSLErrorNumber, alert_name
 from txmembio.facts import IN_TWO_PLACES, Facts, Inside
@@ -84,12 +85,9 @@ class Connection(Facts):
     __slots__ = (
         "__weakref__",
         "_alpn",
-        "_handle",
-        "_kept",
         "_not_taken",
         "_refused_name",
         "_unread",
-        "_wire",
         "callback_error",
         "changed",
         "closed",
@@ -97,7 +95,6 @@ class Connection(Facts):
         "message_error",
         "owner",
         "peer_closed",
-        "plaintext_held",
         "plaintext_pending",
         "server_hostname",
     )
@@ -133,24 +130,20 @@ class Connection(Facts):
         if made == NULL:
             raise errors.queued("making a connection")
         # 15 KB is what an SSL* takes on OpenSSL 3.0: a hint for the garbage collector of PyPy.
-        self._c: Any = ffi.gc(made, lib.txm_connection_free, 15_000)
+        self.adopt(ffi.gc(made, lib.txm_connection_free, 15_000), address_of(made))
         self._ssl: Any = made.ssl
         self._context = context
         self._identity = context._identity
-        self._wire: list[bytes] = []
-        self._kept: list[bytes] = []
         self._unread = b""
         self._not_taken = b""
         self._refused_name = ""
         self._asked_after = None
-        self._handle: Any = None
         self._alpn: Any = None  # a callback, or the list in C's memory, which C only borrows
         self.server_side = server_side
         self.server_hostname = server_hostname.given if server_hostname is not None else None
-        self.changed = self.handshake_complete = self.peer_closed = self.closed = False
+        self.changed = self.peer_closed = self.closed = False
         self.error = self.callback_error = self.message_error = self.owner = None
         self.plaintext_pending = 0
-        self.plaintext_held = False
         self._take_callbacks(context)
         if server_hostname is not None:
             server_hostname.apply(self._ssl, check=context.check_hostname, flags=context._host_flags)
@@ -290,7 +283,7 @@ class Connection(Facts):
             self.receive_wire(b"")
         return self.handshake_complete
 
-    def receive_wire(self, data: Buffer) -> bytes:
+    def receive_wire(self, data: Buffer, /) -> bytes:
         """Takes what has arrived; returns the plaintext in it, b"" if there is none yet.
 
         Afterwards look at :attr:`changed`. Raises SSLError (SSLCertVerificationError for the peer's certificate) if the
@@ -485,7 +478,7 @@ class Connection(Facts):
 
     # --- plaintext to wire ---
 
-    def plaintext_to_wire(self, data: Buffer) -> bytes:
+    def plaintext_to_wire(self, data: Buffer, /) -> bytes:
         """send_plaintext() and wire_to_send() in one: encrypts, and returns everything there is to send."""
         if type(data) is not bytes:
             data = bytes(memoryview(data))
@@ -502,6 +495,9 @@ class Connection(Facts):
             result: bytes = wire[:moved]
             give_scratch(scratch)
             return result
+        return self._send_the_rest_and_take(data, scratch)
+
+    def _send_the_rest_and_take(self, data: bytes, scratch: Scratch) -> bytes:
         self._send_the_rest(data, scratch)
         return self.wire_to_send()
 
@@ -797,3 +793,6 @@ class Connection(Facts):
     def on_psk_server(self, identity: bytes | None) -> bytes:
         """The pre-shared key for a client's identity."""
         return self._context._on_psk_server(identity)
+
+
+hasten(Connection)

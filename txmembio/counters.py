@@ -6,9 +6,9 @@ nothing is done for it: C counts the bytes of each connection as it goes, and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from txmembio.facts import Traffic
+from txmembio.facts import Negotiated, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,15 +24,7 @@ dozen; so this is only reached by a peer that tries them all, and its rarer ones
 
 OTHER = "other"
 
-
-class Negotiated(NamedTuple):
-    """What a handshake has agreed on, in the words of :class:`txmembio.Connection`'s methods of these names."""
-
-    version: str
-    cipher: str
-    group: str | None
-    alpn: str | None
-    resumed: bool
+_NOTHING = Negotiated(OTHER, OTHER, None, None, False)
 
 
 class Counters:
@@ -69,14 +61,7 @@ class Counters:
 
     def handshake_completed(self, connection: Connection) -> Negotiated:
         """The handshake is complete. Returns what it has agreed on, as the log wants it too."""
-        cipher = connection.cipher()
-        negotiated = Negotiated(
-            connection.version() or OTHER,
-            cipher[0] if cipher else OTHER,
-            connection.group(),
-            connection.selected_alpn_protocol(),
-            bool(connection.session_reused),
-        )
+        negotiated = connection.negotiated() or _NOTHING
         self._open[connection] = True
         self.handshakes_completed += 1
         self.handshakes_resumed += negotiated.resumed

@@ -220,7 +220,7 @@ def queued(what: str, kind: type[SSLError] = SSLError) -> SSLError:
     return make(kind, SSLErrorNumber.SSL_ERROR_SSL, f"{text}: {what}", cause)
 
 
-class _WantRead(SSLWantReadError):
+class WantRead(SSLWantReadError):
     """One that costs next to nothing, since a program gets it for every read: what make() sets is in the class."""
 
     library = reason = alert = alert_number = alert_received = None  # type: ignore[assignment]
@@ -230,15 +230,16 @@ class _WantRead(SSLWantReadError):
         return SSLWantReadError, self.args
 
 
-_WantRead.__name__ = _WantRead.__qualname__ = SSLWantReadError.__name__
-_WantRead.__module__ = SSLWantReadError.__module__
+WantRead.__name__ = WantRead.__qualname__ = SSLWantReadError.__name__
+WantRead.__module__ = SSLWantReadError.__module__
 
-_WANT_READ = int(SSLErrorNumber.SSL_ERROR_WANT_READ)
+WANT_READ = (int(SSLErrorNumber.SSL_ERROR_WANT_READ), "The operation did not complete (read)")
+"""What it is made with."""
 
 
 def want_read() -> SSLError:
     """What a facade raises when an operation needs more wire."""
-    return _WantRead(_WANT_READ, "The operation did not complete (read)")
+    return WantRead(*WANT_READ)
 
 
 def truncated(where: str, cause: Cause | None = None) -> SSLError:

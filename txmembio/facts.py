@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from txmembio import errors
+from txmembio._openssl.crossing import Crossing
 from txmembio._openssl.lib import NULL, copied, ffi, lib
 from txmembio.certificates import Certificate
 from txmembio.session import SSLSession
@@ -17,7 +18,7 @@ from txmembio.session import SSLSession
 if TYPE_CHECKING:
     from txmembio.context import SSLContext
 
-__all__ = ["CHANNEL_BINDING_TYPES", "Facts", "Inside", "Traffic"]
+__all__ = ["CHANNEL_BINDING_TYPES", "Facts", "Inside", "Negotiated", "Traffic"]
 
 CHANNEL_BINDING_TYPES = ["tls-unique", "tls-exporter", "tls-server-end-point"]
 """RFC 5929 sections 3 and 4, and RFC 9266."""
@@ -50,6 +51,16 @@ class Inside:
             lib.txm_leave(self._c)
 
 
+class Negotiated(NamedTuple):
+    """What a handshake has agreed on, in the words of :class:`txmembio.Connection`'s methods of these names."""
+
+    version: str
+    cipher: str
+    group: str | None
+    alpn: str | None
+    resumed: bool
+
+
 class Traffic(NamedTuple):
     """What one connection has carried so far, in bytes. The wire is what OpenSSL has read and written: handshake,
     record headers and padding are in it, the headers of TCP are not."""
@@ -60,21 +71,32 @@ class Traffic(NamedTuple):
     plaintext_sent: int
 
 
-class Facts:
+class Facts(Crossing):
     """The part of a Connection that only looks. `_c` is its ``txm_connection *``, `_ssl` the ``SSL *`` in it."""
 
-    __slots__ = ("_asked_after", "_c", "_context", "_identity", "_ssl", "handshake_complete", "server_side")
+    __slots__ = ("_asked_after", "_context", "_identity", "_ssl", "server_side")
 
     _asked_after: bytes | None  # the client's Finished when it was asked for a certificate, until it has answered
 
-    _c: Any
     _ssl: Any
     _context: SSLContext
     _identity: bytes  # the session-id context of the rules that the context had when this was made
-    handshake_complete: bool
     server_side: bool
 
     # --- what was agreed on ---
+
+    def negotiated(self) -> Negotiated | None:
+        """What the next methods and :attr:`session_reused` tell, at the price of one; None before the handshake is
+        complete."""
+        if not self.handshake_complete:
+            return None
+        out = ffi.new("txm_negotiated *")
+        if lib.txm_negotiated_get(self._c, out) < 0:
+            raise RuntimeError(IN_TWO_PLACES)
+        alpn = copied(out.alpn, out.alpn_length).decode("utf-8", "replace") if out.alpn_length else None
+        return Negotiated(
+            ffi.string(out.version).decode(), _text(out.cipher) or "", _text(out.group), alpn, bool(out.resumed)
+        )
 
     def version(self) -> str | None:
         """The protocol version as OpenSSL names it, "TLSv1.3"; None before the handshake is complete."""
@@ -267,6 +289,10 @@ class Facts:
         """True if this handshake resumed an earlier session."""
         with Inside(self._c):
             return bool(lib.SSL_session_reused(self._ssl))
+
+
+def _text(string: Any) -> str | None:
+    return ffi.string(string).decode() if string != NULL else None
 
 
 def _stack(stack: Any) -> list[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from operator import index
+from typing import TYPE_CHECKING
 
 from txmembio import errors
+from txmembio._openssl.crossing import IN_C, Chunks
 from txmembio.connection import Buffer
 from txmembio.constants import SSLErrorNumber
 
@@ -14,31 +16,38 @@ MANY_CHUNKS = 64
 """Writes that are kept apart. Few are usual, and joining them costs more than adding their lengths up."""
 
 
-class MemoryBIO:
+class MemoryBIO(Chunks):
     """Bytes on their way between an SSLObject and the network: first in, first out, with an end."""
 
-    __slots__ = ("__weakref__", "_at", "_chunks", "_ended")
+    __slots__ = ("__weakref__",)
 
     def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._at = 0  # bytes of the first chunk that are gone
-        self._ended = False
+        super().__init__()
 
-    @property
-    def pending(self) -> int:
-        """Bytes that can be read."""
-        chunks = self._chunks
-        if len(chunks) > MANY_CHUNKS:
-            self._joined()
-        return sum(map(len, chunks)) - self._at
+    if TYPE_CHECKING or not IN_C:
+
+        @property
+        def pending(self) -> int:
+            """Bytes that can be read."""
+            chunks = self._chunks
+            if len(chunks) > MANY_CHUNKS:
+                self._joined()
+            return sum(map(len, chunks)) - self._at
+
+        def read(self, size: int = -1, /) -> bytes:
+            """At most `size` bytes, everything if it is negative or left out; b"" if there is nothing."""
+            return self._read(size)
+
+        def write(self, data: Buffer, /) -> int:
+            """Appends; returns how many bytes. Raises SSLError after write_eof()."""
+            return self._write(data)
 
     @property
     def eof(self) -> bool:
         """True once everything has been read and write_eof() was called."""
         return self._ended and not self._chunks
 
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, everything if it is negative or left out; b"" if there is nothing."""
+    def _read(self, size: int = -1, /) -> bytes:
         chunks = self._chunks
         if size == -1 and len(chunks) == 1 and not self._at:
             return chunks.pop()
@@ -57,8 +66,7 @@ class MemoryBIO:
         self._drop(moved)
         return moved
 
-    def write(self, data: Buffer, /) -> int:
-        """Appends; returns how many bytes. Raises SSLError after write_eof()."""
+    def _write(self, data: Buffer, /) -> int:
         if type(data) is not bytes:
             with memoryview(data) as view:
                 if not view.c_contiguous:

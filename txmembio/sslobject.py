@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
+from txmembio._openssl.crossing import IN_C, Steps, address_of, hasten_facades
 from txmembio._openssl.lib import NULL, Scratch, ffi, give_scratch, lib, pop_scratch, take_scratch
 from txmembio.connection import Buffer, Connection
 from txmembio.constants import SSLErrorNumber
@@ -40,8 +41,8 @@ _ROOM: int = lib.TXM_PLAINTEXT_ROOM
 _LEFT: int = lib.TXM_LEFT
 
 # Looked up once: an attribute of lib costs 14 ns a call.
-_read = lib.txm_read
-_write = lib.txm_write
+_txm_read = lib.txm_read
+_txm_write = lib.txm_write
 count = len  # read() has a parameter of the other name
 COPIED_TWICE = 2048
 """Bytes of wire up to which one more copy is cheaper than decrypting into somebody's buffer, which takes 400 ns."""
@@ -51,7 +52,7 @@ _release = ffi.release
 _CHARS = ffi.typeof("char[]")
 
 
-class SSLObject:
+class SSLObject(Steps):
     """TLS between two MemoryBIOs, with the standard library's methods. Made by :meth:`txmembio.SSLContext.wrap_bio`.
 
     Every method that moves bytes raises SSLWantReadError when it needs more wire, SSLEOFError when the wire ended
@@ -68,8 +69,7 @@ class SSLObject:
     _c: Any  # the txm_connection * in it
     _incoming: MemoryBIO
     _outgoing: MemoryBIO
-    _drained: bool  # reading has no more to give before there is more wire
-    _failed_later: errors.SSLError | None  # why the last read ended, which gave plaintext all the same
+    _failed_later: errors.SSLError | None
 
     @classmethod
     def _create(
@@ -102,13 +102,10 @@ class SSLObject:
             if not isinstance(bio, MemoryBIO):
                 raise TypeError(f"{name} is {bio!r}, expected a txmembio.MemoryBIO")
         self = cls.__new__(cls)
-        self._connection = context.connection(server_side, server_hostname, session)
-        self._c = self._connection._c
-        self._drained = False
-        self._failed_later = None
-        self._connection.owner = weakref.ref(self if owner is None else owner)
-        self._incoming = incoming
-        self._outgoing = outgoing
+        connection = context.connection(server_side, server_hostname, session)
+        connection.owner = weakref.ref(self if owner is None else owner)
+        self._c = connection._c
+        self._begin(connection, address_of(self._c), incoming, outgoing)
         return self
 
     # --- bytes ---
@@ -148,6 +145,15 @@ class SSLObject:
         if report.wire:
             self._outgoing._chunks.append(scratch.wire[: report.wire])
         return status
+
+    def _put_away_and_leave(self, scratch: Scratch) -> int:
+        """The same for the one call that was made."""
+        busy = scratch.c.report.status & _BUSY  # then whoever is inside stays there
+        try:
+            return self._put_away(scratch)
+        finally:
+            if not busy:
+                lib.txm_leave(self._c)
 
     def _concluded(self, operation: int, status: int, scratch: Scratch, plaintext: bool) -> tuple[int, int]:
         """The end of an operation: see above. With `plaintext` it is kept for read()."""
@@ -205,9 +211,7 @@ class SSLObject:
             problem, connection.message_error = connection.message_error, None
             raise problem
 
-    def read(self, len: int = 1024, buffer: bytearray | memoryview | None = None) -> bytes | int:
-        """Up to `len` bytes of plaintext, a record's, or those of several full ones; with a buffer, into it, returning
-        how many. b"" (or 0) after the peer's close_notify."""
+    def _read(self, len: int = 1024, buffer: bytearray | memoryview | None = None) -> bytes | int:
         if buffer is not None:
             return self._read_into(len, buffer)
         incoming = self._incoming
@@ -225,7 +229,7 @@ class SSLObject:
         except IndexError:
             scratch = take_scratch()
         area, plaintext, _ = scratch
-        moved = _read(self._c, area, wire, incoming._at, count(wire), NULL, len if len < _ROOM else _ROOM)
+        moved = _txm_read(self._c, area, wire, incoming._at, count(wire), NULL, len if len < _ROOM else _ROOM)
         if moved >= 0:
             if moved < _LEFT:
                 chunks.clear()
@@ -237,7 +241,10 @@ class SSLObject:
             result: bytes = plaintext[:moved]
             give_scratch(scratch)
             return result
-        return self._end_of_read(len, moved, scratch)
+        if moved == _NOT_HERE:
+            give_scratch(scratch)
+            return self._read_slowly(len)
+        return self._end_of_read(scratch)
 
     def _some_left(self, scratch: Scratch, wire: bytes) -> None:
         """After a read that did not take all there was of the one chunk of wire."""
@@ -266,24 +273,16 @@ class SSLObject:
         plaintext, self._plaintext = self._plaintext, b""
         return plaintext
 
-    def _end_of_read(self, len: int, moved: int, scratch: Scratch) -> bytes:
-        """After a _read() that has more to tell than a number."""
-        if moved == _NOT_HERE:
-            give_scratch(scratch)
-            return self._read_slowly(len)
+    def _end_of_read(self, scratch: Scratch) -> bytes:
+        """After a txm_read() that has more to tell than a number."""
         if not self._after_read(scratch, True):
             return b""
         plaintext, self._plaintext = self._plaintext, b""
         return plaintext
 
     def _after_read(self, scratch: Scratch, plaintext: bool) -> int:
-        """How much a _read() has moved that has more to tell than that. Raises what there is to raise."""
-        status = 0
-        try:
-            status = self._put_away(scratch)
-        finally:
-            if not status & _BUSY:
-                lib.txm_leave(self._c)
+        """How much a txm_read() has moved that has more to tell than that. Raises what there is to raise."""
+        status = self._put_away_and_leave(scratch)
         self._drained = bool(status & _WANT_WIRE and not self._incoming._chunks)
         moved, status = self._concluded(_READ, status, scratch, plaintext)
         return self._judged(moved, status)
@@ -295,7 +294,7 @@ class SSLObject:
             room = count(buffer)
             if not chunks and self._drained and room and not incoming._ended:
                 raise want_read()
-            plaintext = SSLObject.read(self, len if 0 < len <= room else room)
+            plaintext = self._read(len if 0 < len <= room else room)
             moved = count(plaintext)  # type: ignore[arg-type]  # without a buffer it returns bytes
             buffer[:moved] = plaintext  # type: ignore[assignment]
             return moved
@@ -324,7 +323,7 @@ class SSLObject:
             return self._read_steps(into, size)
         wire = chunks[0] if chunks else b""
         scratch = take_scratch()
-        moved = _read(self._c, scratch[0], wire, incoming._at, count(wire), into, size)
+        moved = _txm_read(self._c, scratch[0], wire, incoming._at, count(wire), into, size)
         if moved == _NOT_HERE:
             give_scratch(scratch)
             return self._read_steps(into, size)
@@ -351,15 +350,14 @@ class SSLObject:
             raise _closed()
         return moved
 
-    def write(self, data: Buffer) -> int:
-        """Encrypts all of `data` into the outgoing BIO; returns how many bytes that were."""
+    def _write(self, data: Buffer) -> int:
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         try:
             scratch = pop_scratch()
         except IndexError:
             scratch = take_scratch()
-        moved = _write(self._c, scratch[0], data, len(data))
+        moved = _txm_write(self._c, scratch[0], data, len(data))
         if moved >= 0:
             self._outgoing._chunks.append(scratch[2][:moved])
             give_scratch(scratch)
@@ -371,13 +369,8 @@ class SSLObject:
         return self._write_slowly(data)
 
     def _after_write(self, scratch: Scratch) -> None:
-        """After a _write() that did not go through: raises why. Returns where the rest of the work is _operate()'s."""
-        status = 0
-        try:
-            status = self._put_away(scratch)
-        finally:
-            if not status & _BUSY:
-                lib.txm_leave(self._c)
+        """After a txm_write() that did not go through: raises why, or returns where the rest is _operate()'s work."""
+        status = self._put_away_and_leave(scratch)
         _, status = self._concluded(_WRITE, status, scratch, False)
         if status & _WANT_WIRE and not self._incoming.pending:  # a renegotiation reads, too
             raise want_read()
@@ -396,6 +389,17 @@ class SSLObject:
             done += moved
             if done >= len(data) or not moved:
                 return done
+
+    if TYPE_CHECKING or not IN_C:
+
+        def read(self, len: int = 1024, buffer: bytearray | memoryview | None = None) -> bytes | int:
+            """Up to `len` bytes of plaintext, a record's, or those of several full ones; with a buffer, into it,
+            returning how many. b"" (or 0) after the peer's close_notify."""
+            return self._read(len, buffer)
+
+        def write(self, data: Buffer) -> int:
+            """Encrypts all of `data` into the outgoing BIO; returns how many bytes that were."""
+            return self._write(data)
 
     def do_handshake(self) -> None:
         """Goes on with the handshake."""
@@ -535,3 +539,4 @@ def _closed() -> errors.SSLError:
 
 
 SSLContext.sslobject_class = SSLObject
+hasten_facades(errors.WantRead, errors.WANT_READ, IN_TWO_PLACES)

@@ -15,6 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import txmembio
 
+
+class PlainMemoryBIO(txmembio.MemoryBIO):
+    """With the methods that are there everywhere."""
+
+    read = txmembio.MemoryBIO._read
+    write = txmembio.MemoryBIO._write
+
+
 MODULES = [pytest.param(ssl, id="ssl"), pytest.param(txmembio, id="txmembio")]
 
 chunks = st.binary(max_size=40) | st.integers(0, 70_000).map(lambda size: b"\x5a" * size)
@@ -32,16 +40,16 @@ def attempt(operation: Any, *arguments: Any) -> tuple[Any, ...]:
 
 
 class BothBIOs(RuleBasedStateMachine):
-    """The standard library's and ours, side by side."""
+    """The standard library's and ours, in C and in Python, side by side."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.theirs, self.ours = ssl.MemoryBIO(), txmembio.MemoryBIO()
+        self.theirs, self.ours, self.plain = ssl.MemoryBIO(), txmembio.MemoryBIO(), PlainMemoryBIO()
 
     def same(self, operation: str, *arguments: Any) -> None:
-        assert attempt(getattr(self.ours, operation), *arguments) == attempt(
-            getattr(self.theirs, operation), *arguments
-        )
+        expected = attempt(getattr(self.theirs, operation), *arguments)
+        assert attempt(getattr(self.ours, operation), *arguments) == expected
+        assert attempt(getattr(self.plain, operation), *arguments) == expected
 
     @rule(data=chunks, kind=st.sampled_from([bytes, bytearray, memoryview]))
     def write(self, data: bytes, kind: Any) -> None:
@@ -66,6 +74,7 @@ class BothBIOs(RuleBasedStateMachine):
     @invariant()
     def look_the_same(self) -> None:
         assert (self.ours.pending, self.ours.eof) == (self.theirs.pending, self.theirs.eof)
+        assert (self.plain.pending, self.plain.eof) == (self.theirs.pending, self.theirs.eof)
         assert isinstance(self.ours.eof, bool)
 
 

@@ -78,10 +78,11 @@ def functions() -> list[str]:
 
 
 def parameters(callable_: Any) -> list[tuple[str, Any, bool]]:
-    """Names, kinds, and whether there is a default."""
+    """Names, kinds, and whether there is a default. Not so the first of a method, which is of another kind in C."""
     return [
         (parameter.name, parameter.kind, parameter.default is not parameter.empty)
         for parameter in inspect.signature(callable_).parameters.values()
+        if parameter.name != "self"
     ]
 
 

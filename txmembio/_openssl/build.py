@@ -67,7 +67,7 @@ Settings = dict[str, list[str]]
 
 
 def sources() -> list[Path]:
-    """Our own C files."""
+    """Our own C files around OpenSSL. Those in fast/ are of the other extension, which setup.py describes."""
     return sorted(path for path in FOLDER.glob("*.c") if path.name != GENERATED)
 
 

@@ -45,7 +45,7 @@ NULL = ffi.NULL
 
 KEPT = 2
 """Scratches kept while idle (each about 270 KB): one for the thread that runs the loop, one for whatever interrupts
-it."""
+it. crossing.c keeps one more for itself."""
 
 
 def copied(pointer: Any, length: int | None = None) -> bytes:

@@ -14,10 +14,11 @@
  * A call that did nothing out of the ordinary returns a number of bytes, and Python has no more to look at. Everything
  * else (wire to send after a read, a handshake that finished, a close, an error, more to come) returns TXM_SEE_REPORT.
  *
- * cffi lets go of the GIL around every call. What keeps two threads out of one SSL* is the owner field, taken and given
- * back with an atomic exchange; the loser is told TXM_BUSY and has touched nothing. The same holds for a callback that
- * tries to pump the connection it was called from. A call that returns TXM_SEE_REPORT keeps the owner in place, so that
- * nobody overtakes the bytes that Python has yet to put in order; Python ends that with txm_leave().
+ * cffi lets go of the GIL around every call, crossing.c around long ones. What keeps two threads out of one SSL* is the
+ * owner field, taken and given back with an atomic exchange; the loser is told TXM_BUSY and has touched nothing. The same
+ * holds for a callback that tries to pump the connection it was called from. A call that returns TXM_SEE_REPORT keeps the
+ * owner in place, so that nobody overtakes the bytes that Python has yet to put in order; Python ends that with
+ * txm_leave().
  */
 
 #include <limits.h>
@@ -33,14 +34,8 @@
 #include "atomics.h"
 #include "pump.h"
 
-/* Plaintext in a full record (RFC 8446 section 5.1, RFC 5246 section 6.2.1), and the most its wire form can take:
- * header, explicit nonce or IV, padding, tag or MAC (OpenSSL's SSL3_RT_MAX_ENCRYPTED_OVERHEAD and the header). */
-#define RECORD_PLAINTEXT 16384u
-#define RECORD_WIRE (RECORD_PLAINTEXT + 256u + 64u + 5u)
-
-/* Bytes of the wire area that application data leaves alone: an alert, a KeyUpdate and a handful of the records that
- * carry them must always find room, or a fatal alert would be lost. */
-#define WIRE_RESERVE 1024u
+/* The most that a full record takes. */
+#define RECORD_WIRE (TXM_RECORD_PLAINTEXT + TXM_RECORD_OVERHEAD)
 
 /* Anything that this file allocates is counted, so that a test can say nothing is left. */
 static long live_connections = 0;
@@ -64,14 +59,17 @@ static int bio_read(BIO *bio, char *out, size_t room, size_t *taken)
         if (c->eof)
             c->eof_read = 1;
         else {
-            c->asked = room;
+            c->asked = c->missing = room;
             BIO_set_retry_read(bio);
         }
         return 0;
     }
+    c->missing = 0;
     if (room > c->lent_left)
         room = c->lent_left;
     memcpy(out, c->lent, room);
+    if (room == TXM_RECORD_HEADER)
+        c->record = (size_t)(unsigned char)out[3] << 8 | (unsigned char)out[4];
     c->lent += room;
     c->lent_left -= room;
     c->wire_received += room;
@@ -87,7 +85,7 @@ static int bio_write(BIO *bio, const char *data, size_t length, size_t *written)
     *written = 0;
     if (c == NULL || c->scratch == NULL) /* OpenSSL never writes outside a call of ours */
         return 0;
-    room = (size_t)TXM_WIRE_ROOM - c->scratch->report.wire;
+    room = c->scratch->wire_room - c->scratch->report.wire;
     if (length > room)
         length = room;
     if (length == 0) {
@@ -179,6 +177,7 @@ txm_scratch *txm_scratch_new(void)
     scratch->allocated = allocated;
     scratch->plaintext = (char *)scratch + (sizeof *scratch + LINE - 1) / LINE * LINE;
     scratch->wire = scratch->plaintext + TXM_PLAINTEXT_ROOM;
+    scratch->wire_room = TXM_WIRE_ROOM;
     atomic_long_add(&live_scratches, 1);
     return scratch;
 }
@@ -370,7 +369,7 @@ long long txm_receive_into(txm_connection *c, txm_scratch *scratch, const char *
     for (;;) {
         size_t got = 0;
         int ok;
-        if (r->plaintext == room || (size_t)TXM_WIRE_ROOM - r->wire < WIRE_RESERVE) {
+        if (r->plaintext == room || scratch->wire_room - r->wire < TXM_WIRE_RESERVE) {
             r->status |= TXM_MORE;
             break;
         }
@@ -398,17 +397,18 @@ long long txm_receive(txm_connection *c, txm_scratch *scratch, const char *wire,
     return txm_receive_into(c, scratch, wire, length, scratch->plaintext, (size_t)TXM_PLAINTEXT_ROOM);
 }
 
-/* How much of length the rest of the wire area takes for certain. All records of a chunk go out in one SSL_write, which
- * saves a call for each; so it must be sure beforehand that they fit. */
+/* How much of length the rest of the wire area takes for certain: all of it, or full records. All records of a chunk go
+ * out in one SSL_write, which saves a call for each; so it must be sure beforehand that they fit. */
 static size_t fitting(const txm_scratch *scratch, size_t length)
 {
-    size_t room = (size_t)TXM_WIRE_ROOM - scratch->report.wire;
-    size_t most;
-    if (room < WIRE_RESERVE)
+    size_t room = scratch->wire_room - scratch->report.wire;
+    size_t full, left;
+    if (room < TXM_WIRE_RESERVE)
         return 0;
-    room -= WIRE_RESERVE;
-    most = room / RECORD_WIRE * RECORD_PLAINTEXT;
-    return length < most ? length : most;
+    room -= TXM_WIRE_RESERVE;
+    full = room / RECORD_WIRE * TXM_RECORD_PLAINTEXT;
+    left = room % RECORD_WIRE;
+    return length <= full + (left > TXM_RECORD_OVERHEAD ? left - TXM_RECORD_OVERHEAD : 0) ? length : full;
 }
 
 static long long encrypt(txm_connection *c, txm_scratch *scratch, const char *plaintext, size_t length)
@@ -562,7 +562,7 @@ long long txm_read(txm_connection *c, txm_scratch *scratch, const char *wire, si
             break;
         }
         r->plaintext += got;
-        if (got < RECORD_PLAINTEXT || c->lent_left == 0 || r->plaintext == room || r->wire != 0)
+        if (got < TXM_RECORD_PLAINTEXT || c->lent_left == 0 || r->plaintext == room || r->wire != 0)
             break;
     }
     c->plaintext_received += r->plaintext;

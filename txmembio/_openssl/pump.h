@@ -12,6 +12,17 @@
 /* Room for the plaintext that one call can produce, in bytes: eight records of 16384 (RFC 8446, section 5.1). */
 #define TXM_PLAINTEXT_ROOM 131072
 
+/* Plaintext in a full record (RFC 8446 section 5.1, RFC 5246 section 6.2.1), the bytes of a record's header, and the most
+ * that a record takes beyond its plaintext: header, explicit nonce or IV, padding, tag or MAC (OpenSSL's
+ * SSL3_RT_MAX_ENCRYPTED_OVERHEAD and the header). */
+#define TXM_RECORD_PLAINTEXT 16384
+#define TXM_RECORD_HEADER 5
+#define TXM_RECORD_OVERHEAD 325
+
+/* Bytes of the wire area that application data leaves alone: an alert, a KeyUpdate and a handful of the records that
+ * carry them must always find room, or a fatal alert would be lost. */
+#define TXM_WIRE_RESERVE 1024
+
 /* Errors of one failure that are kept: OpenSSL's own queue holds 16, and more than a handful never helped anybody. */
 #define TXM_ERRORS_KEPT 6
 
@@ -82,6 +93,7 @@ typedef struct {
     void *allocated;         /* what to free: the areas below start at a multiple of 64 bytes, a cache line */
     char *plaintext;
     char *wire;
+    size_t wire_room;        /* bytes in wire: TXM_WIRE_ROOM, unless crossing.c has put a result's own memory there */
 } txm_scratch;
 
 /* One TLS connection. Between calls it owns its SSL* and nothing else. */
@@ -98,6 +110,8 @@ typedef struct {
     int eof;                  /* set by Python: the wire ended */
     int eof_read;             /* OpenSSL has asked for wire beyond that end */
     size_t asked;             /* bytes that OpenSSL asked for when the wire ran out: the rest of a record or its header */
+    size_t missing;           /* the same while it has not been given any, else 0 */
+    size_t record;            /* bytes in the body of the record whose header was read last */
     int established;          /* the handshake is complete */
     int sendable;             /* and Python has not closed: application data may go out */
     int failed;               /* a TXM_FAILED or TXM_TRUNCATED was reported to receive or send */
@@ -117,6 +131,16 @@ typedef struct {
     size_t hello_name_length;
     unsigned char *hello_name;           /* owned */
 } txm_connection;
+
+/* What a handshake has agreed on. */
+typedef struct {
+    const char *version;
+    const char *cipher;
+    const char *group;
+    const unsigned char *alpn;
+    unsigned int alpn_length;
+    int resumed;
+} txm_negotiated;
 
 /* --- pump.c: the data path ------------------------------------------------------------------------------------- */
 
@@ -170,6 +194,10 @@ void txm_verify_set(SSL_CTX *context, int mode);
 int txm_connection_switch(txm_connection *connection, SSL_CTX *context, const char *groups,
                           const unsigned char *session_id_context, unsigned int length);
 int txm_client_hello_server_name(SSL *ssl, const unsigned char **name, size_t *length);
+
+/* --- facts.c ------------------------------------------------------------------------------------------------------- */
+
+int txm_negotiated_get(txm_connection *connection, txm_negotiated *out);
 
 /* --- ticket_keys.c ------------------------------------------------------------------------------------------------ */
 

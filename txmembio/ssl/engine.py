@@ -105,7 +105,7 @@ class Engine(InnerObject):
         self._writing = threading.RLock()
         self._polls: list[Any] = [None, None]  # for reading, for writing; each is used under the lock of its direction
         self._received = 0  # how often wire has arrived
-        self._wire = memoryview(b"")  # what has left the BIO and not been sent yet; _sending's
+        self._wire: bytes | memoryview = b""  # what has left the BIO and not been sent yet; _sending's
         self._taken = 0  # bytes of a write under way that are encrypted already; _writing's, as the next
         self._in_write = False
         self._in_send = False  # _send_all() is under way; _sending's
@@ -172,11 +172,14 @@ class Engine(InnerObject):
             at_a_time = ONE_RECORD if timeout == 0.0 else ONE_WRITE
             try:
                 while True:
-                    self._flush(timeout, deadline, "write")
+                    if self._taken or self._has_output():
+                        self._flush(timeout, deadline, "write")
                     if self._taken and self._taken == len(view):
                         break
                     with view[self._taken : self._taken + at_a_time] as piece:
-                        self._taken += self._run(partial(self._object.write, piece), "write", "left")
+                        self._taken += self._run(
+                            partial(self._object.write, piece), "write", "left", (timeout, deadline)
+                        )
                     if not view:
                         break
             except OSError as error:
@@ -211,11 +214,17 @@ class Engine(InnerObject):
         self._run(self._object.unwrap, "shutdown")
         return sock
 
-    def _run(self, step: Callable[[], Result], what: str, output: Literal["sent", "tried", "left"] = "sent") -> Result:
+    def _run(
+        self,
+        step: Callable[[], Result],
+        what: str,
+        output: Literal["sent", "tried", "left"] = "sent",
+        time_left: tuple[float | None, float] | None = None,
+    ) -> Result:
         """Does a step of TLS, with as much input and output as it takes. `output` is what becomes of the step's own,
         once it is done: sent; or sent as far as possible, while the rest leaves with what is sent next; or left to the
         caller."""
-        timeout, deadline = self._time()
+        timeout, deadline = time_left or self._time()
         while True:
             if self._owed:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what has arrived can still be read
@@ -232,7 +241,7 @@ class Engine(InnerObject):
                     self._try_to_flush()  # the alert that tells the peer
                     raise
                 has_output = self._outgoing.pending != before
-                wanted = self._object.wire_wanted
+                wanted = self._object.wire_wanted if wants else 0
                 if has_output and output != "left":
                     self._owed = True
             if not wants:
@@ -292,6 +301,10 @@ class Engine(InnerObject):
             else:
                 self._incoming.write_eof()
 
+    def _has_output(self) -> bool:
+        """Whether there is wire to send that nobody is just sending."""
+        return bool(self._owed or self._wire or self._outgoing.pending)
+
     def _flush(self, timeout: float | None, deadline: float, what: str) -> None:
         """Sends all wire there is."""
         if not _acquired(self._sending, timeout, deadline):
@@ -307,9 +320,9 @@ class Engine(InnerObject):
         try:
             while True:
                 with self._state:
-                    if not self._wire:
-                        self._wire = memoryview(self._outgoing.read())
-                    if not self._wire:
+                    wire = self._wire or self._outgoing.read()
+                    self._wire = wire
+                    if not wire:
                         # Before the last look: a signal handler's output is either seen there, or it sends it itself.
                         self._in_send = self._owed = False
                         if not self._outgoing.pending:
@@ -321,10 +334,10 @@ class Engine(InnerObject):
                 try:
                     if timeout:
                         self._wait(sock, True, deadline)
-                    sent = _send(sock, self._wire)
+                    sent = _send(sock, wire)
                 except (BlockingIOError, TimeoutError) as error:
                     raise _over(timeout, what, SSLWantWriteError, error) from None
-                self._wire = self._wire[sent:]
+                self._wire = b"" if sent == len(wire) else memoryview(wire)[sent:]
         except BaseException:
             self._in_send = False
             self._sending.release()

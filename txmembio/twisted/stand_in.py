@@ -152,4 +152,4 @@ class StandIn:
         """Not counted."""
         return Traffic(0, 0, 0, 0)
 
-    version = cipher = group = selected_alpn_protocol = server_name = _no_fact
+    version = cipher = group = selected_alpn_protocol = server_name = negotiated = _no_fact
