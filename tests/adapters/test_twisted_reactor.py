@@ -260,6 +260,7 @@ async def test_a_peer_cannot_ask_for_answers_without_end(
     need_repeated_errors()  # s_client may end before its input is closed
     if not patient:
         monkeypatch.setattr("txmembio.twisted.transport.ANSWER_LIMIT", 10)
+        monkeypatch.setattr(TLSTransport, "writesThrough", False)  # so that what is answered does wait
     async with listening(tcp_server(pair.server_context(pki, txmembio.TLSVersion.TLSv1_3))) as (port, accepting):
         accepted = accepting.made
         client = OpenSSL(f"s_client -connect 127.0.0.1:{port.getHost().port} -CAfile {pki.ca.certificate_file}")

@@ -57,14 +57,13 @@ def log_failed(tls: TLSTransport, reason: Failure, complete: bool) -> None:
 
     :param complete: the handshake was.
     """
-    if not reason.check(SSLError, ConnectionTruncated, PlaintextInjected, TimedOut):
-        return
     error = reason.value
-    assert error is not None
+    if not isinstance(error, (SSLError, ConnectionTruncated, PlaintextInjected, TimedOut)):
+        return
     # A refused handshake is what an operator looks for; many peers, and all port scanners, truncate; injecting takes an
     # attacker, or a peer that is badly broken.
-    emit = _log.debug if complete or reason.check(ConnectionTruncated) else _log.info
-    if reason.check(PlaintextInjected):
+    emit = _log.debug if complete or isinstance(error, ConnectionTruncated) else _log.info
+    if isinstance(error, PlaintextInjected):
         emit = _log.warn
     emit(
         "TLS {stage} with {peer} failed: {error}",

@@ -198,8 +198,10 @@ class TLSFactory(WrappingFactory):
 
     def _negotiate(self, connection: Connection) -> None:
         """Let the wrapped factory decide on ALPN, if it has an opinion and the context has none."""
-        factory = IProtocolNegotiationFactory(self.wrappedFactory, None)
-        if factory is None or self.context.alpn_protocols or self.context.alpn_callback:
+        factory = self.wrappedFactory
+        if not IProtocolNegotiationFactory.providedBy(factory):
+            return
+        if self.context.alpn_protocols or self.context.alpn_callback:
             return
         protocols = factory.acceptableProtocols()
         if protocols:

@@ -72,6 +72,7 @@ class MemoryBIOProtocol(TLSTransport):
     # No __slots__: programs set attributes of their own on it.
 
     _proxy = _Membrane
+    writesThrough = False  # each write would be a call of the system
 
     def __init__(self, factory: Any, wrappedProtocol: IProtocol, _connectWrapped: bool = True) -> None:
         # There is no connection before makeConnection(): the context factory wants to see this transport first.
@@ -207,6 +208,7 @@ class MemoryBIOProtocol(TLSTransport):
 class BufferingTransport(MemoryBIOProtocol):
     """The one that Twisted's factories make: small writes leave together."""
 
+    writesThrough = True
     write = TLSTransport.write
 
 

@@ -5,11 +5,13 @@
               wire                                           plaintext
 
 Receiving. Each chunk of wire becomes at most one `dataReceived`. `Connection.changed` says whether the chunk did more
-than carry plaintext; only then is there more to look at, in this order: send what OpenSSL wants to send, announce the
-finished handshake, deliver the plaintext, then deal with an error or the peer's close_notify.
+than carry plaintext; only then is there more to look at, in this order: announce the finished handshake, deliver the
+plaintext, send what OpenSSL wants to send (with what the application has written meanwhile, in one piece; when the
+handshake had been complete before, OpenSSL's part goes first), then deal with an error or the peer's close_notify.
 
 Sending. Small writes are held and encrypted together: until the call into the application that is under way ends, or
-else until the end of the reactor's turn. What is held never reaches `HELD_LIMIT`. All wire leaves through `_send_wire`.
+else until the end of the reactor's turn. What is held never reaches `HELD_LIMIT`. All wire leaves through `_send_wire`,
+straight to the socket where that makes no difference but in time (beneath.py says when it makes none).
 
 Closing. `_phase` only ever grows: OPEN, CLOSING once the transport beneath has been told `loseConnection`, ABORTING
 once it has been told `abortConnection`. An orderly close goes through these steps before, each as soon as it can:
@@ -48,16 +50,15 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ISSLTransport,
     ISystemHandle,
-    ITLSTransport,
     ITransport,
 )
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides, directlyProvides, implementer, providedBy
+from zope.interface import directlyProvides, implementer
 
 from .. import Certificate, Connection, SSLEOFError, SSLError
 from ..limits import ANSWER_LIMIT
-from .producer import ProducerProxy
+from .beneath import THROUGH_LIMIT, own_write, provide, unsent_wire
+from .producer import FlowControl, ProducerProxy
 from .reasons import ConnectionTruncated, HandshakeTimeout, ShutdownTimeout, TooManyHandshakes
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ _NOT_PASSED_ON = frozenset({"startTLS", "writeSomeData"})
 OPEN, CLOSING, ABORTING = range(3)
 
 
-# A ProtocolWrapper, because that is how web servers that hand a connection over to another protocol (for WebSockets,
+# FlowControl is a ProtocolWrapper, as web servers that hand a connection over to another protocol (for WebSockets,
 # say) recognise a transport whose `wrappedProtocol` is the one to replace. So it is looked up for each delivery.
 @implementer(ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle)
-class TLSTransport(ProtocolWrapper):
+class TLSTransport(FlowControl):
     """TLS over any Twisted transport. Made by `TLSFactory`; the application meets it as `self.transport`.
 
     Beside what is documented here it provides every interface that the transport beneath provides (`ITCPTransport`,
@@ -99,12 +100,13 @@ class TLSTransport(ProtocolWrapper):
         "_half_closing",
         "_held",
         "_held_size",
+        "_own_write",
         "_phase",
-        "_producer",
         "_read_closed",
-        "_reading_paused",
         "_reason",
         "_session_due",
+        "_socket_failed",
+        "_through_left",
         "_timer",
         "_unsent",
         "_writable",
@@ -119,7 +121,8 @@ class TLSTransport(ProtocolWrapper):
 
     disconnecting: bool
 
-    _proxy = ProducerProxy
+    #: False sends all wire by the `write` of the transport beneath: to compare.
+    writesThrough = True
 
     def __init__(self, factory: TLSFactory, wrappedProtocol: IProtocol, connection: Connection) -> None:
         self.factory: TLSFactory = factory
@@ -146,10 +149,13 @@ class TLSTransport(ProtocolWrapper):
         self._timer: IDelayedCall | None = None  # of the handshake, then of the shutdown
         self._answered = 0  # bytes of wire that the peer has caused since the handshake, or since it last read them
         self._unsent = 0  # at the last look of the shutdown's timer
+        self._own_write: object = None  # of the transport beneath, if wire may bypass it
+        self._through_left = THROUGH_LIMIT  # bytes of wire that may, until the reactor has had its turn
+        self._socket_failed = False  # and has said so to us, so that it may not say it again
         # TLS 1.3 tickets come after the handshake: looked for with the first plaintext, which seldom comes before them
         self._session_due = getattr(factory, "sessions", None) is not None
         self._reason: Failure | None = None  # decided before the transport beneath reported the end
-        if IHalfCloseableProtocol.providedBy(wrappedProtocol):
+        if IHalfCloseableProtocol.providedBy(wrappedProtocol):  # client endpoints ask before there is a connection
             directlyProvides(self, IHalfCloseableProtocol)
 
     def __getattr__(self, name: str) -> Any:
@@ -167,9 +173,9 @@ class TLSTransport(ProtocolWrapper):
 
     def attach(self, transport: ITransport) -> None:
         """Take `transport` as the one beneath: what makeConnection() does first, and startTLS() instead of it."""
-        inherited = (each for each in providedBy(transport) if not each.isOrExtends(ITLSTransport))
-        alsoProvides(self, *(each for each in inherited if each is not IHalfCloseableProtocol))
+        provide(self, transport, IHalfCloseableProtocol.providedBy(self))
         self.transport = transport
+        self._own_write = own_write(transport) if self.writesThrough else None
         self.connected = self._writable = True
         self.factory.registerProtocol(self)
         self.factory.find_clock(transport)
@@ -214,6 +220,8 @@ class TLSTransport(ProtocolWrapper):
         if self.wrappedProtocol is None:
             return  # it has been told, by _give_up()
         self.factory.keep_session(self)  # at the end of the wire, OpenSSL gives up the session
+        if self._socket_failed and isinstance(reason.value, ConnectionDone):
+            reason = Failure(ConnectionLost("the socket failed while it was written to"))
         reason = self._final_reason(reason)
         self.connected = self._writable = False
         self.disconnecting = True
@@ -358,80 +366,6 @@ class TLSTransport(ProtocolWrapper):
         except OSError:  # a UNIX socket, of which older versions of Twisted ask it nevertheless
             return None
 
-    # IPushProducer: the application asks for less
-
-    def pauseProducing(self) -> None:
-        """Stop reading from the transport beneath; a handshake under way stops too, its time-out does not.
-
-        One chunk may still be delivered, if it had been received already.
-        """
-        if self.connected and not self.disconnecting:
-            self._reading_paused = True
-            self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on reading. Does nothing once the connection is closing."""
-        if self.connected and not self.disconnecting:
-            self._reading_paused = False
-            self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The same as `loseConnection`."""
-        self.loseConnection()
-
-    # IConsumer: the application is asked for less
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let `producer` write as fast as the transport beneath can take it.
-
-        As on TCP: a push producer (`streaming` true) is paused when the transport beneath has had enough, and resumed;
-        a pull producer is asked for more each time there is room. Before the handshake is complete, a push producer
-        is paused once 64 KiB of plaintext are waiting for that, and a pull producer is not yet asked at all. On a
-        connection that takes no more data, `producer.stopProducing()` is called instead.
-
-        :raises RuntimeError: another producer is registered.
-        """
-        if self._producer is not None:
-            raise RuntimeError(
-                f"cannot register producer {producer!r}: {self._producer.producer!r} is still registered"
-            )
-        if not self._writable:
-            producer.stopProducing()
-            return
-        self._producer = self._proxy(self, producer, streaming)
-        if streaming or self._established:
-            self._producer.attach()
-
-    def unregisterProducer(self) -> None:
-        """The producer is done. If the connection is to be closed, that happens now."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.detach()
-            if self._ending:
-                self._finish_writing()
-
-    # As on FileDescriptor; startTLS() asks.
-
-    @property
-    def producer(self) -> Any:
-        """The registered producer, or None."""
-        return None if self._producer is None else self._producer.producer
-
-    @property
-    def streamingProducer(self) -> bool:
-        """Whether it is a push producer."""
-        return self._producer is not None and self._producer.streaming
-
-    @property
-    def producerPaused(self) -> bool:
-        """Whether it has been told to pause."""
-        return self._producer is not None and self._producer.paused
-
-    def stopConsuming(self) -> None:
-        """Unregister the producer and close."""
-        self.unregisterProducer()
-        self.loseConnection()
-
     # Receiving
 
     def _look(self, plaintext: bytes) -> None:
@@ -440,12 +374,20 @@ class TLSTransport(ProtocolWrapper):
         connection.changed = self.disconnecting or self._session_due
         if self._phase == ABORTING:
             return
-        wire = connection.wire_to_send()
-        if wire:
-            self._send_wire(wire)
-            if self._established:
+        if self._established:
+            wire = connection.wire_to_send()
+            if wire:
+                self._send_wire(wire)
                 self._count_answer(len(wire))
-        self.call_application(lambda: self._tell_application(plaintext))
+        try:
+            if plaintext or not self._established:
+                self.call_application(lambda: self._tell_application(plaintext))
+        finally:
+            # The end of the handshake, and tickets, in one piece with the application's first words.
+            if self._phase == OPEN and self.connected:
+                wire = connection.wire_to_send()
+                if wire:
+                    self._send_wire(wire)
         if not self.connected:
             return
         if connection.error is not None:
@@ -473,7 +415,7 @@ class TLSTransport(ProtocolWrapper):
     def _count_answer(self, size: int) -> None:
         self._answered += size
         if self._answered > ANSWER_LIMIT:
-            if _unsent_wire(self.transport) > ANSWER_LIMIT:
+            if unsent_wire(self.transport) > ANSWER_LIMIT:
                 self._abort(
                     ConnectionLost(f"more than {ANSWER_LIMIT} bytes of answers wait for a peer that reads none")
                 )
@@ -483,11 +425,15 @@ class TLSTransport(ProtocolWrapper):
         """close_notify has come in; nothing will follow it."""
         if self._phase != OPEN:
             return
-        half_closeable = IHalfCloseableProtocol(self.wrappedProtocol, None)
-        if half_closeable is not None and not self.disconnecting and self.connection.version() == "TLSv1.3":
+        application: Any = self.wrappedProtocol
+        if (
+            not self.disconnecting
+            and IHalfCloseableProtocol.providedBy(application)
+            and self.connection.version() == "TLSv1.3"
+        ):
             if not self._read_closed:
                 self._read_closed = True
-                self.call_application(half_closeable.readConnectionLost)
+                self.call_application(application.readConnectionLost)
             if not self.connection.closed:
                 return  # the application may go on sending, and has to call loseConnection()
         self._send_close_notify()
@@ -515,8 +461,12 @@ class TLSTransport(ProtocolWrapper):
     def _flush(self) -> None:
         """Encrypt and send what is held."""
         connection = self.connection
+        held = self._held
+        plaintext = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        self._held_size = 0
         try:
-            wire = connection.plaintext_to_wire(self._take_held())
+            wire = connection.plaintext_to_wire(plaintext)
         except SSLError as error:
             self._fail(error)
             return
@@ -537,7 +487,29 @@ class TLSTransport(ProtocolWrapper):
 
     def _send_wire(self, wire: bytes) -> None:
         """The only way out."""
-        self.transport.write(wire)
+        transport = self.transport
+        own_write = self._own_write
+        if own_write is not None:
+            if (
+                len(wire) <= self._through_left
+                and transport.connected
+                and transport.protocol is self
+                and not transport._tempDataLen
+                and not transport.dataBuffer
+                and transport.producer is None
+                and transport.write == own_write
+            ):
+                try:
+                    sent = transport.socket.send(wire)
+                except OSError as error:
+                    sent = 0
+                    self._socket_failed = not isinstance(error, (BlockingIOError, InterruptedError))
+                self._through_left -= sent
+                if sent == len(wire):
+                    return
+                wire = wire[sent:]
+            self._through_left = THROUGH_LIMIT  # what is written now stays until the reactor has had its turn
+        transport.write(wire)
 
     # Closing
 
@@ -633,10 +605,10 @@ class TLSTransport(ProtocolWrapper):
             return decided
         if self._phase == CLOSING:
             # A peer that closes its socket right behind its close_notify answers ours with a reset: no loss.
-            if self.connection.peer_closed and reason.check(ConnectionLost):
+            if self.connection.peer_closed and isinstance(reason.value, ConnectionLost):
                 return Failure(ConnectionDone())
             return reason
-        if not reason.check(ConnectionDone) or (self.disconnecting and self.connection.closed):
+        if not isinstance(reason.value, ConnectionDone) or (self.disconnecting and self.connection.closed):
             return reason
         try:
             self.connection.receive_wire_eof()
@@ -660,7 +632,7 @@ class TLSTransport(ProtocolWrapper):
             self._timer = self.factory.clock.callLater(seconds, expired)
 
     def _start_shutdown_timer(self) -> None:
-        self._unsent = _unsent_wire(self.transport)
+        self._unsent = unsent_wire(self.transport)
         self._start_timer(self.factory.shutdownTimeout, self._shutdown_timed_out)
 
     def make_way(self) -> None:
@@ -676,17 +648,7 @@ class TLSTransport(ProtocolWrapper):
     def _shutdown_timed_out(self) -> None:
         """Give up, unless the peer is still taking what was written before the close: a long download is no hang."""
         self._timer = None
-        if _unsent_wire(self.transport) < self._unsent:
+        if unsent_wire(self.transport) < self._unsent:
             self._start_shutdown_timer()
         else:
             self._abort(ShutdownTimeout(f"no progress in {self.factory.shutdownTimeout:g} seconds"))
-
-
-def _unsent_wire(transport: Any) -> int:
-    """How many bytes wait in the buffers of `transport`, as far as that can be known: 0 for one that is not built on
-    `twisted.internet.abstract.FileDescriptor` or its IOCP counterpart."""
-    try:
-        unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return unsent
-    except AttributeError:
-        return 0
