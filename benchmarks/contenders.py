@@ -116,6 +116,7 @@ class PythonContender:
         }
         self._connections: dict[Side, Connection] = {}
         self._sessions: dict[Side, Any] = {}
+        self._kept: list[Party] = []
 
     def connected(self, side: Side) -> Connection:
         """See :class:`~benchmarks.slices.Contender`."""
@@ -159,6 +160,7 @@ class PythonContender:
         if side not in self._sessions:
             peer = End(self._peers[side], handshake=True)
             party = self._handshake(side, peer, None, _nothing, _nothing)
+            self._kept.append(party)  # an SSL that is freed without close_notify takes its session along
             self._sessions[side] = party.session() if side == "client" else c_loop.Session(peer)
         return self._sessions[side]
 
