@@ -68,10 +68,7 @@ class MemoryBIO(Chunks):
 
     def _write(self, data: Buffer, /) -> int:
         if type(data) is not bytes:
-            with memoryview(data) as view:
-                if not view.c_contiguous:
-                    raise BufferError("memoryview: underlying buffer is not C-contiguous")
-                data = bytes(view)
+            data = in_one_piece(data)
         if self._ended:
             raise errors.make(errors.SSLError, SSLErrorNumber.SSL_ERROR_SSL, "cannot write() after write_eof()")
         if data:
@@ -91,8 +88,16 @@ class MemoryBIO(Chunks):
         return chunks[0] if chunks else b""
 
     def _drop(self, taken: int) -> None:
-        """Of what has been joined."""
+        """Of what has been joined, if it is still there: a callback can read the BIO that its connection reads."""
         self._at += taken
-        if self._chunks and self._at == len(self._chunks[0]):
-            del self._chunks[0]
+        if not self._chunks or self._at >= len(self._chunks[0]):
+            del self._chunks[:1]
             self._at = 0
+
+
+def in_one_piece(data: Buffer) -> bytes:
+    """A copy. Raises BufferError, as the standard library does, where there are gaps between the bytes."""
+    with memoryview(data) as view:
+        if not view.c_contiguous:
+            raise BufferError("memoryview: underlying buffer is not C-contiguous")
+        return bytes(view)

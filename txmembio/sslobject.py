@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from txmembio import errors
@@ -20,7 +21,7 @@ from txmembio.context import SSLContext, require_context
 from txmembio.errors import want_read
 from txmembio.facts import IN_TWO_PLACES
 from txmembio.inner import InnerObject, as_der
-from txmembio.memorybio import MemoryBIO
+from txmembio.memorybio import MemoryBIO, in_one_piece
 from txmembio.session import SSLSession
 
 if TYPE_CHECKING:
@@ -212,6 +213,8 @@ class SSLObject(Steps):
             raise problem
 
     def _read(self, len: int = 1024, buffer: bytearray | memoryview | None = None) -> bytes | int:
+        if type(len) is not int:
+            len = index(len)
         if buffer is not None:
             return self._read_into(len, buffer)
         incoming = self._incoming
@@ -298,7 +301,10 @@ class SSLObject(Steps):
             moved = count(plaintext)  # type: ignore[arg-type]  # without a buffer it returns bytes
             buffer[:moved] = plaintext  # type: ignore[assignment]
             return moved
-        into = _from_buffer(_CHARS, buffer, True)
+        try:
+            into = _from_buffer(_CHARS, buffer, True)
+        except BufferError as problem:  # a TypeError to the standard library
+            raise TypeError(str(problem)) from None
         try:
             return self._read_lent(len, into)
         finally:
@@ -352,7 +358,7 @@ class SSLObject(Steps):
 
     def _write(self, data: Buffer) -> int:
         if type(data) is not bytes:
-            data = bytes(memoryview(data))
+            data = in_one_piece(data)
         try:
             scratch = pop_scratch()
         except IndexError:

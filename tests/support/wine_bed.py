@@ -260,10 +260,13 @@ class Bed:
         for arguments, path in compile_:
             run(COMPILER, *arguments, "-c", path, "-o", work / f"{path.stem}.o")
         # The stable ABI's library: the same file serves every CPython from 3.10 on.
-        needed = [*settings["extra_objects"], str(self.python / "libs" / "python3.lib")]
-        needed += [f"-l{name}" for name in settings["libraries"]]
-        extension = self.tree / "txmembio" / "_openssl" / "_lib.pyd"
-        run(COMPILER, "-shared", "-static-libgcc", "-s", "-o", extension, *sorted(work.glob("*.o")), *needed)
+        python = str(self.python / "libs" / "python3.lib")
+        needed = [*settings["extra_objects"], python, *(f"-l{name}" for name in settings["libraries"])]
+        link = [COMPILER, "-shared", "-static-libgcc", "-s", "-o"]
+        to = self.tree / "txmembio" / "_openssl"
+        run(*link, to / "_lib.pyd", *sorted(work.glob("*.o")), *needed)
+        hot = [*flags, *build["STRICT"], *sorted((scripts / "fast").glob("*.c"))]
+        run(*link, to / "_crossing.pyd", *hot, python)
 
 
 def _pip(*arguments: str | Path) -> None:

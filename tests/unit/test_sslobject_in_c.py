@@ -186,6 +186,36 @@ def test_memory_that_will_not_do(ends: Ends) -> None:
     assert ends.server.read() == b"t"
 
 
+class Ten:
+    """A number that is no int."""
+
+    def __index__(self) -> int:
+        return 10
+
+
+def test_arguments_are_refused_as_the_standard_library_does(ends: Ends) -> None:
+    ours = ends.server, txmembio.MemoryBIO()
+    theirs = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO()), ssl.MemoryBIO()
+    gaps: Any = memoryview(bytearray(20))[::2]
+    wrong: Any
+    for wrong in (bytes(10), memoryview(b"read only"), gaps, "text", 7):
+        for tls, _ in (ours, theirs):
+            with pytest.raises(TypeError):
+                tls.read(10, wrong)
+    for wrong in (1.5, "text", None):
+        for tls, bio in (ours, theirs):
+            with pytest.raises(TypeError):
+                tls.read(wrong)
+            with pytest.raises(TypeError):
+                bio.read(wrong)
+    for tls, bio in (ours, theirs):
+        for write in (tls.write, bio.write):
+            with pytest.raises(BufferError):
+                write(gaps)
+    ends.incoming.write(ends.wire_of(b"more than ten bytes"))
+    assert ends.server.read(Ten()) == b"more than " and ends.server.read(Ten(), bytearray(20)) == 9
+
+
 def test_other_memory_is_written_as_its_bytes(ends: Ends) -> None:
     numbers = array.array("I", range(1000))
     for data in (bytearray(b"a bytearray"), memoryview(b"a view"), numbers, memoryview(numbers)):
@@ -224,6 +254,39 @@ def test_plaintext_before_the_end_comes_first(ends: Ends, records: int) -> None:
     assert sum(len(ends.server.read(BLOCK)) for _ in range(13)) == records * RECORD
     assert ends.server.read(1, bytearray(1)) == 0
     assert ends.incoming.read() == b"plain again"
+
+
+@pytest.mark.parametrize("records", [1, 4])
+@pytest.mark.parametrize("into", [None, bytearray(BLOCK)])
+def test_an_end_that_is_decrypted_with_what_comes_before_it_is_not_lost(
+    ends: Ends, records: int, into: bytearray | None
+) -> None:
+    """Behind a full record a read looks for another one, and finds the close, which leaves no wire for a next look."""
+    wire = ends.wire_of(bytes(records * RECORD))
+    with pytest.raises(txmembio.SSLWantReadError):
+        ends.client.unwrap()
+    ends.incoming.write(wire + ends.outgoing.read())
+    got = 0
+    while more := ends.server.read(BLOCK, into):
+        got += more if into is not None else len(more)
+    assert got == records * RECORD
+    assert ends.server.read() == b"" and ends.server.read(1, bytearray(1)) == 0
+
+
+@pytest.mark.parametrize("into", [None, bytearray(BLOCK)])
+def test_the_wire_wanted_next_is_a_header(ends: Ends, into: bytearray | None) -> None:
+    """Also where the answer is known without asking OpenSSL: more than that may be what follows TLS, and nobody's to
+    take."""
+    wire = ends.wire_of(bytes(900))
+    ends.incoming.write(wire[:RECORD_HEADER])
+    with pytest.raises(txmembio.SSLWantReadError):
+        ends.server.read(BLOCK, into)
+    assert ends.server.wire_wanted == len(wire) - RECORD_HEADER
+    ends.incoming.write(wire[RECORD_HEADER:])
+    ends.server.read(BLOCK, into)
+    with pytest.raises(txmembio.SSLWantReadError):
+        ends.server.read(BLOCK, into)
+    assert ends.server.wire_wanted == RECORD_HEADER
 
 
 def test_a_truncation_is_told_as_often_as_it_is_asked(ends: Ends) -> None:
@@ -289,6 +352,29 @@ def test_a_connection_is_not_read_inside_its_own_callback(pki: PKI) -> None:
     assert ends.client.tls.read() == b"goes on"
 
 
+@pytest.mark.parametrize("bio", [txmembio.MemoryBIO, PlainMemoryBIO])
+def test_a_callback_may_empty_the_bio_that_is_being_read(pki: PKI, bio: type[txmembio.MemoryBIO]) -> None:
+    """What OpenSSL has taken meanwhile is not taken off what comes next."""
+    client = sslobjects.client_context(txmembio, pki)
+    server = sslobjects.server_context(txmembio, pki)
+    incoming, outgoing, to_client = bio(), bio(), bio()
+    taken: list[bytes] = []
+    server.sni_callback = lambda *_: taken.append(incoming.read())
+    asks: Any = client.wrap_bio(to_client, incoming, server_hostname="localhost")
+    answers: Any = server.wrap_bio(incoming, outgoing, server_side=True)
+    with pytest.raises(txmembio.SSLWantReadError):
+        asks.do_handshake()
+    with pytest.raises(txmembio.SSLWantReadError):
+        answers.do_handshake()
+    assert taken[0] and incoming.pending == 0
+    to_client.write(outgoing.read())
+    asks.do_handshake()
+    answers.do_handshake()
+    assert incoming.pending == 0
+    asks.write(b"still in step")
+    assert answers.read() == b"still in step"
+
+
 def test_objects_of_many_threads_do_not_meet(pki: PKI) -> None:
     """Each finds memory of its own for its results, while others are in OpenSSL without the GIL."""
     problems: list[BaseException] = []
@@ -351,6 +437,8 @@ def test_python_sees_one_list_of_chunks() -> None:
     assert bio._at == 4000 and bio.pending == 1000
     bio._at = 4999
     assert bio.read() == b"w"
+    bio._drop(10)  # of what is gone already
+    assert bio._at == 0 == bio.pending
     bio.write(memoryview(bytearray(b"w" * 5000)))
     kept = [bio.read(5000)]
     for mark in b"abc":
@@ -359,6 +447,14 @@ def test_python_sees_one_list_of_chunks() -> None:
     assert [part[:1] * 5000 for part in kept] == kept and [part[:1] for part in kept] == [b"w", b"a", b"b", b"c"]
     with pytest.raises(TypeError):
         bio.read(1, 2)
+
+
+def test_wire_that_cannot_be_where_it_is_said_to_be_is_none(ends: Ends) -> None:
+    ends.incoming.write(ends.wire_of(b"x"))
+    ends.incoming._at = 5000
+    for into in (None, bytearray(10)):
+        with pytest.raises(txmembio.SSLWantReadError):
+            ends.server.read(BLOCK, into)
 
 
 @in_c

@@ -52,10 +52,11 @@ UNIT_TESTS = [
 what starts a Python for each test, which takes seconds under wine."""
 
 VERSIONS = """
-import importlib.metadata, json, platform, sys, txmembio
+import importlib.metadata, json, platform, sys, txmembio, txmembio._openssl.crossing
 names = "twisted", "twisted-iocpsupport", "tornado", "pywin32", "cffi"
 facts = {name: importlib.metadata.version(name) for name in names}
 facts |= {"CPython": sys.version, "OpenSSL": txmembio.OPENSSL_VERSION, "Windows": platform.version()}
+facts["hot calls in C"] = txmembio._openssl.crossing.IN_C
 print(json.dumps(facts))
 """
 
@@ -109,6 +110,7 @@ def test_versions(wine: Wine, summary: list[str]) -> None:
     assert status == 0, errors
     facts = last_line(output)
     assert "MSC" in facts["CPython"] and facts["CPython"].startswith("3.11.")
+    assert facts.pop("hot calls in C")
     summary.append(wine.version())
     summary.extend(version if version.startswith(name) else f"{name} {version}" for name, version in facts.items())
 

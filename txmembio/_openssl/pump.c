@@ -536,8 +536,8 @@ long long txm_write(txm_connection *c, txm_scratch *scratch, const char *plainte
     return end(c, scratch, ok ? (long long)r->wire : TXM_SEE_REPORT);
 }
 
-/* Returns how many bytes of plaintext it has put into target (NULL for the scratch), with TXM_LEFT added where wire, or
- * plaintext, is left for the next call. Else as above; r->consumed is always right.
+/* Returns how many bytes of plaintext it has put into target (NULL for the scratch), with TXM_LEFT added where wire,
+ * plaintext or a close is left for the next call. Else as above; r->consumed is always right.
  *
  * One record's worth, as OpenSSL gives it; but the next one too where the last was full, since then more of the same is
  * on its way. */
@@ -546,12 +546,16 @@ long long txm_read(txm_connection *c, txm_scratch *scratch, const char *wire, si
 {
     txm_report *r = &scratch->report;
     int ok;
+    if (at > length) /* two threads at one BIO may bring that about, and are not to read what is no wire */
+        at = length;
     if (!begin(c, scratch, wire + at, length - at))
         return TXM_SEE_REPORT;
     if (unusual(c) || room == 0)
         return end(c, scratch, TXM_NOT_HERE);
     if (target == NULL)
         target = scratch->plaintext;
+    if (room >= TXM_LEFT)
+        room = TXM_LEFT - 1; /* or the number returned would say what it does not mean */
     for (;;) {
         size_t got = 0;
         ok = SSL_read_ex(c->ssl, target + r->plaintext, room - r->plaintext, &got);
@@ -569,5 +573,9 @@ long long txm_read(txm_connection *c, txm_scratch *scratch, const char *wire, si
     r->consumed = length - at - c->lent_left;
     if (r->status != 0 || r->wire != 0)
         return end(c, scratch, TXM_SEE_REPORT);
-    return end(c, scratch, (long long)r->plaintext + (c->lent_left != 0 || SSL_has_pending(c->ssl) ? TXM_LEFT : 0));
+    if (c->lent_left != 0 || SSL_has_pending(c->ssl) || r->ssl_error == SSL_ERROR_ZERO_RETURN)
+        return end(c, scratch, (long long)r->plaintext + TXM_LEFT);
+    if (ok)
+        c->asked = TXM_RECORD_HEADER; /* what OpenSSL would say to a next read, which the caller may answer by itself */
+    return end(c, scratch, (long long)r->plaintext);
 }

@@ -73,10 +73,12 @@ void txm_give(PyObject *scratch, txm_scratch *area)
     idle_area = area;
     if (other == NULL)
         return;
-    none = PyObject_CallFunctionObjArgs(python.give_scratch, other, NULL);
-    if (none == NULL)
-        PyErr_Clear(); /* no room in the pool: then it is freed */
-    Py_XDECREF(none);
+    if (!PyErr_Occurred()) { /* or it would be lost in the call */
+        none = PyObject_CallFunctionObjArgs(python.give_scratch, other, NULL);
+        if (none == NULL)
+            PyErr_Clear(); /* no room in the pool: then it is freed */
+        Py_XDECREF(none);
+    }
     Py_DECREF(other);
 }
 

@@ -75,11 +75,11 @@ int txm_bio_append(txm_bio *b, PyObject *bytes)
     return result;
 }
 
-/* Takes bytes off the first chunk. */
+/* Takes bytes off the first chunk. It need not be there any more, nor be so long: a callback can read the BIO. */
 int txm_bio_drop(txm_bio *b, Py_ssize_t taken)
 {
     b->at += taken;
-    if (PyList_Size(b->chunks) == 0 || b->at < PyBytes_Size(PyList_GetItem(b->chunks, 0)))
+    if (PyList_Size(b->chunks) != 0 && b->at < PyBytes_Size(PyList_GetItem(b->chunks, 0)))
         return 0;
     b->at = 0;
     return PyList_SetSlice(b->chunks, 0, 1, NULL);

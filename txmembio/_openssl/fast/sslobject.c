@@ -101,7 +101,7 @@ static PyObject *read_once(tls *t, PyObject *wire, size_t size, char *target, in
 {
     txm_bio *incoming = (txm_bio *)t->incoming;
     const char *data = PyBytes_AsString(wire);
-    size_t length = (size_t)PyBytes_Size(wire), at = (size_t)incoming->at;
+    size_t length = (size_t)PyBytes_Size(wire), at = (size_t)incoming->at < length ? (size_t)incoming->at : length;
     size_t most = length - at + TXM_RECORD_PLAINTEXT; /* with what OpenSSL has of a record that is not complete */
     PyObject *own = NULL, *out = NULL, *scratch;
     PyThreadState *released;
@@ -242,7 +242,7 @@ static PyObject *write_all(tls *t, const char *data, size_t length)
     if (all == NULL && moved >= 0)
         all = PyBytes_FromStringAndSize(area->wire, (Py_ssize_t)moved);
     else if (all != NULL)
-        all = txm_shortened(all, room, PyBytes_AsString(all), (long long)used);
+        all = txm_shortened(all, used, NULL, (long long)used); /* never a copy, for which there might be no memory */
     if ((all != NULL || moved >= 0) && txm_bio_append(outgoing, all) < 0) {
         txm_give(scratch, area);
         return NULL;
