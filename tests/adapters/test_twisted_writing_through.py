@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet import tcp
+from twisted.internet import endpoints, reactor, tcp
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 
+from support import pair
 from support.pki import PKI
-from support.twisted_ends import Application, HalfCloseable
+from support.reactors import need
+from support.twisted_ends import Application, HalfCloseable, Once
 from support.twisted_wired import Wired
-from txmembio.twisted import TLSTransport
-from txmembio.twisted.beneath import THROUGH_LIMIT, own_write
+from txmembio.twisted import TLSTransport, startTLS, wrapClientTLS, wrapServerTLS
+from txmembio.twisted.beneath import THROUGH_LIMIT, Through
 
 RECORD = 16384
 """Bytes of plaintext."""
@@ -127,7 +134,27 @@ def test_a_full_socket_is_no_failure(pki: PKI) -> None:
         assert wired.queued == 122, "the socket has taken some of it, so it has not refused"
         wired.settle()
         assert wired.hear() == b"m" * 100 * times
-        assert not wired.tls._socket_failed
+        assert not wired.tls._through.failed
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOBUFS, errno.EPIPE])
+def test_what_a_socket_says_that_takes_nothing(pki: PKI, number: int) -> None:
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def send(self, wire: bytes) -> int:
+            raise OSError(number, "no")
+
+    with Wired(pki, Application(dataReceived=echo)) as wired:
+        real = wired.transport.socket
+        wired.transport.socket = Refusing()
+        wired.say(b"m" * 100)
+        assert wired.queued == 122
+        assert wired.tls._through.failed == (number == errno.EPIPE)
+        wired.transport.socket = real
+        wired.settle()
+        assert wired.hear() == b"m" * 100
 
 
 @pytest.mark.parametrize("behind", [1, 3])
@@ -157,7 +184,7 @@ def test_a_reset_that_the_write_has_heard_of_is_no_clean_end(pki: PKI) -> None:
     with Wired(pki, Application()) as wired:
         wired.reset()
         wired.tls.write(b"x" * RECORD)
-        assert wired.tls._socket_failed
+        assert wired.tls._through.failed
         wired.tls.loseConnection()
         while hasattr(wired.transport, "socket"):
             wired.turn()
@@ -345,14 +372,161 @@ def test_an_abort_right_behind(pki: PKI) -> None:
         assert wired.application.reason.check(ConnectionAborted)
 
 
-def test_who_has_a_write_that_may_be_bypassed() -> None:
+def test_which_transports_there_is_a_way_through() -> None:
+    def way(transport: Any, protocol: object) -> Through | None:
+        transport.protocol = protocol
+        return Through.of(tls, transport, transport)
+
+    tls = object()
     for kind in (tcp.Server, tcp.Client):
-        assert own_write(kind.__new__(kind)) is not None
-    for other in (Tapped.__new__(Tapped), TLSTransport.__new__(TLSTransport), object()):
-        assert own_write(other) is None
+        assert way(kind.__new__(kind), tls) is not None
+        assert way(kind.__new__(kind), object()) is None
+        assert Through.of(tls, kind.__new__(kind), kind.__new__(kind)) is None, "it delivers to nobody"
+    assert way(Tapped.__new__(Tapped), tls) is None
+    assert Through.of(tls, object(), object()) is None
     patched = tcp.Server.__new__(tcp.Server)
     patched.write = lambda data: None  # type: ignore[method-assign]
-    assert own_write(patched) is None
+    assert way(patched, tls) is None
+
+
+# Behind Twisted's client endpoints, and after STARTTLS
+
+
+def test_what_client_endpoints_put_in_between_changes_nothing(pki: PKI) -> None:
+    with Wired(pki, Application(dataReceived=echo), wrap=endpoints._WrappingFactory) as wired:
+        assert type(wired.transport.protocol) is endpoints._WrappingProtocol
+        wired.say(b"m" * 100)
+        assert wired.transport not in wired.reactor.writers
+        assert wired.hear() == b"m" * 100
+
+
+def test_a_wrapper_that_is_built_on_theirs_may_be_anything(pki: PKI) -> None:
+    class Between(endpoints._WrappingProtocol):
+        pass
+
+    class Wrapping(endpoints._WrappingFactory):
+        protocol = Between
+
+    with Wired(pki, Application(dataReceived=echo), wrap=Wrapping) as wired:
+        assert type(wired.transport.protocol) is Between
+        wired.say(b"m" * 100)
+        assert wired.queued == 122
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_ends_of_a_connection_by_endpoints_have_the_way(pki: PKI) -> None:
+    need(IReactorFDSet)
+    server, client = Application(dataReceived=echo), Application()
+    heard: Deferred[None] = Deferred()
+    client.on["dataReceived"] = lambda application: heard.callback(None)
+    ended: list[Deferred[None]] = [Deferred(), Deferred()]
+    for application, end in zip((server, client), ended, strict=True):
+        application.on["connectionLost"] = lambda application, end=end: end.callback(None)  # type: ignore[misc]
+    beneath = endpoints.TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    port: Any = await wrapServerTLS(pair.server_context(pki), beneath).listen(Once(server))
+    to = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+    await wrapClientTLS(pair.client_context(pki), "localhost", to).connect(Once(client))
+    transport: Any = client.transport
+    transport.write(b"m")
+    await heard
+    for application in (server, client):
+        assert isinstance(application.transport, TLSTransport)
+        assert application.transport._through is not None
+    transport.loseConnection()
+    for end in ended:
+        await end
+    await maybeDeferred(port.stopListening)
+
+
+def upgraded(wired: Wired, pki: PKI) -> TLSTransport:
+    """TLS on what was plain TCP."""
+    tls = wired.tls = startTLS(wired.application, pair.server_context(pki), clock=wired.reactor)
+    return tls
+
+
+def plain(pki: PKI, application: Any, kind: type[tcp.Server] = tcp.Server) -> Wired:
+    """Without TLS as yet."""
+    return Wired(pki, application, kind=kind, wrap=lambda factory: factory.wrappedFactory, shake=False)
+
+
+def test_after_starttls_an_answer_is_on_its_way_when_the_call_ends(pki: PKI) -> None:
+    with plain(pki, Application(dataReceived=echo)) as wired:
+        upgraded(wired, pki)
+        wired.shake()
+        wired.say(b"m" * 100)
+        assert wired.transport not in wired.reactor.writers
+        assert wired.hear() == b"m" * 100
+
+
+def test_what_was_written_before_starttls_goes_first(pki: PKI) -> None:
+    with plain(pki, Application()) as wired:
+        wired.transport.write(b"ready")
+        upgraded(wired, pki)
+        wired.peer.do_handshake()
+        wired._send_from_peer()
+        wired.read()
+        assert wired.queued > len(b"ready"), "nothing has overtaken it"
+        wired.turn()
+        wired.socket.setblocking(True)
+        assert wired.socket.recv(5, socket.MSG_WAITALL) == b"ready"
+        wired.socket.setblocking(False)
+        wired.shake()
+        assert wired.tls.connection.handshake_complete
+
+
+def test_after_starttls_a_subclass_sees_every_byte(pki: PKI) -> None:
+    with plain(pki, Application(dataReceived=echo), Tapped) as wired:
+        upgraded(wired, pki)
+        wired.shake()
+        wired.transport.seen = []
+        wired.say(b"m" * 100)
+        assert [len(each) for each in wired.transport.seen] == [122]
+
+
+def test_a_write_replaced_before_starttls_sees_every_byte(pki: PKI) -> None:
+    seen: list[bytes] = []
+    with plain(pki, Application(dataReceived=echo)) as wired:
+        write = wired.transport.write
+
+        def tap(data: bytes) -> None:
+            seen.append(data)
+            write(data)
+
+        wired.transport.write = tap
+        upgraded(wired, pki)
+        wired.shake()
+        seen.clear()
+        wired.say(b"m" * 100)
+        assert [len(each) for each in seen] == [122]
+        del wired.transport.write
+
+
+def test_after_starttls_a_producer_has_everything_go_by_write(pki: PKI) -> None:
+    with plain(pki, Application()) as wired:
+        tls = upgraded(wired, pki)
+        wired.shake()
+        tls.registerProducer(Quiet(), True)
+        tls.write(b"p" * RECORD)
+        assert wired.queued > RECORD
+        tls.unregisterProducer()
+
+
+def test_half_closed_beneath_there_is_nothing_to_hear_of(pki: PKI) -> None:
+    """By somebody who has closed the sending half without asking TLS."""
+    with Wired(pki, Application()) as wired:
+        wired.transport.loseWriteConnection()
+        wired.turn()
+        wired.tls.write(b"x" * RECORD)
+        assert not wired.queued
+        assert wired.tls._through is not None
+        assert not wired.tls._through.failed
+
+
+def test_the_way_ends_with_the_connection(pki: PKI) -> None:
+    with Wired(pki, Application()) as wired:
+        assert wired.tls._through is not None
+        wired.transport.connectionLost(Failure(ConnectionDone()))
+        assert wired.tls._through is None, "each would keep the other"
 
 
 def test_a_write_replaced_in_the_class_is_not_bypassed(pki: PKI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,9 @@ PATIENCE = 600
 SLACK = 1 << 20
 
 #: Objects of any kind that one batch may leave more than the other: caches of the interpreter and of Twisted, and its
-#: heap of timers, from which cancelled ones are taken out in bulk. A hundredth of an object for each connection.
-FEW = 100
+#: heap of timers, from which cancelled ones are taken out when they are more than fifty, each a call and two methods.
+#: A fiftieth of an object for each connection.
+FEW = 200
 
 #: How connections must have ended, so that it is known that all of these ways were gone.
 FAILURES = {"truncated", "http_request", "alert_unknown_ca", "timeout"}

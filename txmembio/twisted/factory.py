@@ -140,11 +140,13 @@ class TLSFactory(WrappingFactory):
         return self.protocol(self, protocol, connection)
 
     def _offer_session(self, connection: Connection, addr: IAddress | None) -> None:
+        if self.sessions is None:
+            return
         # One name at one port is one server, whatever its addresses are. Without a name there is just the address; over
         # a UNIX socket that has neither host nor port, but a name; and a process has nothing at all.
         parts = ("port", "name") if self.hostname else ("host", "port", "name")
         where = tuple(getattr(addr, part, None) for part in parts)
-        if self.sessions is not None and (self.hostname or any(where)):
+        if self.hostname or any(where):
             self.sessions.offer(connection, where)
 
     @cached_property

@@ -202,7 +202,7 @@ class _UpgradedTransport(TLSTransport):
 
     def begin(self, transport: Any, protocols: list[Any], early: int) -> None:
         """Take `transport` as the one beneath and begin the handshake; but not if there are `early` bytes."""
-        self.attach(_Beneath(transport, self))  # type: ignore[arg-type]
+        self.attach(_Beneath(transport, self), transport)  # type: ignore[arg-type]
         # The protocol may have paused the transport of before. If so, loseConnection() has to resume it.
         self._reading_paused = hasattr(transport, "resumeProducing")
         self._guard = Guard(protocols, lambda: self.connection.handshake_complete, self._found_plaintext)

@@ -57,7 +57,7 @@ from zope.interface import directlyProvides, implementer
 
 from .. import Certificate, Connection, SSLEOFError, SSLError
 from ..limits import ANSWER_LIMIT
-from .beneath import THROUGH_LIMIT, own_write, provide, unsent_wire
+from .beneath import Through, provide, unsent_wire
 from .producer import FlowControl, ProducerProxy
 from .reasons import ConnectionTruncated, HandshakeTimeout, ShutdownTimeout, TooManyHandshakes
 
@@ -100,13 +100,11 @@ class TLSTransport(FlowControl):
         "_half_closing",
         "_held",
         "_held_size",
-        "_own_write",
         "_phase",
         "_read_closed",
         "_reason",
         "_session_due",
-        "_socket_failed",
-        "_through_left",
+        "_through",
         "_timer",
         "_unsent",
         "_writable",
@@ -149,9 +147,7 @@ class TLSTransport(FlowControl):
         self._timer: IDelayedCall | None = None  # of the handshake, then of the shutdown
         self._answered = 0  # bytes of wire that the peer has caused since the handshake, or since it last read them
         self._unsent = 0  # at the last look of the shutdown's timer
-        self._own_write: object = None  # of the transport beneath, if wire may bypass it
-        self._through_left = THROUGH_LIMIT  # bytes of wire that may, until the reactor has had its turn
-        self._socket_failed = False  # and has said so to us, so that it may not say it again
+        self._through: Through | None = None  # the way for wire that may bypass the transport beneath
         # TLS 1.3 tickets come after the handshake: looked for with the first plaintext, which seldom comes before them
         self._session_due = getattr(factory, "sessions", None) is not None
         self._reason: Failure | None = None  # decided before the transport beneath reported the end
@@ -171,11 +167,15 @@ class TLSTransport(FlowControl):
         self.call_application(lambda: self.wrappedProtocol.makeConnection(self))
         self.begin_handshake()
 
-    def attach(self, transport: ITransport) -> None:
-        """Take `transport` as the one beneath: what makeConnection() does first, and startTLS() instead of it."""
+    def attach(self, transport: ITransport, socket_of: Any = None) -> None:
+        """Take `transport` as the one beneath: what makeConnection() does first, and startTLS() instead of it.
+
+        :param socket_of: the transport that `transport` only stands for.
+        """
         provide(self, transport, IHalfCloseableProtocol.providedBy(self))
         self.transport = transport
-        self._own_write = own_write(transport) if self.writesThrough else None
+        if self.writesThrough:
+            self._through = Through.of(self, transport, socket_of or transport)
         self.connected = self._writable = True
         self.factory.registerProtocol(self)
         self.factory.find_clock(transport)
@@ -220,7 +220,8 @@ class TLSTransport(FlowControl):
         if self.wrappedProtocol is None:
             return  # it has been told, by _give_up()
         self.factory.keep_session(self)  # at the end of the wire, OpenSSL gives up the session
-        if self._socket_failed and isinstance(reason.value, ConnectionDone):
+        through, self._through = self._through, None  # it refers to this transport
+        if through is not None and through.failed and isinstance(reason.value, ConnectionDone):
             reason = Failure(ConnectionLost("the socket failed while it was written to"))
         reason = self._final_reason(reason)
         self.connected = self._writable = False
@@ -267,8 +268,8 @@ class TLSTransport(FlowControl):
         if not data or not self._writable:
             return
         self._held.append(data)
-        self._held_size += len(data)
-        if self._held_size >= HELD_LIMIT:
+        self._held_size = size = self._held_size + len(data)
+        if size >= HELD_LIMIT:
             self._flush()
         elif not self._delivering:
             if len(data) >= DIRECT_WRITE:
@@ -472,7 +473,7 @@ class TLSTransport(FlowControl):
             return
         if wire:
             self._send_wire(wire)
-        if not self._established and self._producer is not None and connection.plaintext_pending > HELD_LIMIT:
+        if connection.plaintext_pending > HELD_LIMIT and not self._established and self._producer is not None:
             self._producer.wait_for_handshake()
 
     def _take_held(self) -> bytes:
@@ -487,29 +488,12 @@ class TLSTransport(FlowControl):
 
     def _send_wire(self, wire: bytes) -> None:
         """The only way out."""
-        transport = self.transport
-        own_write = self._own_write
-        if own_write is not None:
-            if (
-                len(wire) <= self._through_left
-                and transport.connected
-                and transport.protocol is self
-                and not transport._tempDataLen
-                and not transport.dataBuffer
-                and transport.producer is None
-                and transport.write == own_write
-            ):
-                try:
-                    sent = transport.socket.send(wire)
-                except OSError as error:
-                    sent = 0
-                    self._socket_failed = not isinstance(error, (BlockingIOError, InterruptedError))
-                self._through_left -= sent
-                if sent == len(wire):
-                    return
-                wire = wire[sent:]
-            self._through_left = THROUGH_LIMIT  # what is written now stays until the reactor has had its turn
-        transport.write(wire)
+        through = self._through
+        if through is not None:
+            wire = through.send(wire)
+            if not wire:
+                return
+        self.transport.write(wire)
 
     # Closing
 
