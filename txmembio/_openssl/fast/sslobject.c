@@ -210,7 +210,7 @@ static PyObject *tls_read(PyObject *self, PyObject *const *args, Py_ssize_t coun
 static PyObject *write_all(tls *t, const char *data, size_t length)
 {
     txm_bio *outgoing = (txm_bio *)t->outgoing;
-    size_t room = length + (length / TXM_RECORD_PLAINTEXT + 1) * TXM_RECORD_OVERHEAD + TXM_WIRE_RESERVE;
+    size_t room = (length + AT_ONCE - 1) / AT_ONCE * TXM_WIRE_ROOM; /* whatever the records are, a piece has no more */
     size_t done = 0, used = 0, piece;
     PyObject *all = NULL, *scratch, *out;
     PyThreadState *released;
@@ -232,10 +232,6 @@ static PyObject *write_all(tls *t, const char *data, size_t length)
         t->inside = 0;
         if (moved < 0 || all == NULL)
             break;
-        if (used + (size_t)moved > room) { /* records that take more than any should */
-            moved = TXM_NOT_HERE;
-            break;
-        }
         memcpy(PyBytes_AsString(all) + used, area->wire, (size_t)moved);
         used += (size_t)moved;
     }
