@@ -75,16 +75,16 @@ def test_nothing_takes_more_instructions_than_is_stored() -> None:
 
 
 WORSE = """
-_send, _receive = Connection.plaintext_to_wire, Connection.receive_wire
+_sent_well, _received_well = Connection.plaintext_to_wire, Connection.receive_wire
 
 
 def _send_worse(self, data):
     lib.txm_live_connections()  # one more call into C
-    return _send(self, data)
+    return _sent_well(self, data)
 
 
 def _receive_worse(self, data):
-    return _receive(self, bytes(bytearray(data)))  # more copies
+    return _received_well(self, bytes(bytearray(data)))  # more copies
 
 
 Connection.plaintext_to_wire, Connection.receive_wire = _send_worse, _receive_worse
