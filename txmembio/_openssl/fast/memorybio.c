@@ -20,8 +20,8 @@ static PyObject *block; /* of BLOCK bytes, whatever it says of its size; free if
 
 /* These two are in the stable ABI of 3.10, which has no others, and stay there, though not in every header. They are
  * deprecated since they let go of the buffer at once; here a memoryview of ours holds it. */
-int PyObject_AsReadBuffer(PyObject *object, const void **data, Py_ssize_t *length);
-int PyObject_AsWriteBuffer(PyObject *object, void **data, Py_ssize_t *length);
+PyAPI_FUNC(int) PyObject_AsReadBuffer(PyObject *object, const void **data, Py_ssize_t *length);
+PyAPI_FUNC(int) PyObject_AsWriteBuffer(PyObject *object, void **data, Py_ssize_t *length);
 
 #ifdef __GNUC__
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
