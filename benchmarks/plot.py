@@ -12,7 +12,7 @@ TEXT = "#808890"
 OURS, PEER, PLAIN = "#2f8f6b", "#b07030", "#8090a0"
 """Of the bars: txmembio's, a peer's, and plain TCP's or the limit's."""
 
-WIDTH, NAMES, FIGURES = 760, 290, 60
+WIDTH, NAMES, FIGURES = 800, 330, 60
 """Pixels: of a picture, of the names at its left, of the figures at its right."""
 
 BAR, GAP, TITLE = 16, 6, 34
