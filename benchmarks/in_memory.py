@@ -8,18 +8,19 @@ and for what else there is.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks import options as command_line
 from benchmarks import report
 from benchmarks.c_loop import CIPHER_SUITE, Library, build, c_contenders
 from benchmarks.contenders import PYTHON_CONTENDERS, python_contender
+from benchmarks.options import progress
 from benchmarks.remote import RemoteLane, python_with_pyopenssl
 from benchmarks.setting import machine, make_pem
 from benchmarks.slices import ALL_WORKS, SIDES, BenchmarkError, Lane, LocalLane, Work
@@ -54,9 +55,7 @@ def _lanes(stack: ExitStack, without: set[str]) -> list[Lane]:
     return lanes
 
 
-def measure(
-    lanes: Sequence[Lane], works: Sequence[Work], rounds: int, seconds: float, progress: Callable[[str], None]
-) -> list[report.Sample]:
+def measure(lanes: Sequence[Lane], works: Sequence[Work], rounds: int, seconds: float) -> list[report.Sample]:
     """Has all of *lanes* do what they can of *works*, in turn, *rounds* times over."""
     for lane in lanes:
         progress(f"checking {lane.name}")
@@ -85,34 +84,16 @@ x: times the C loop's time, paired within each round: median (quartiles); 1.00 i
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. The status is 0 whether or not an aim was met, 2 when nothing could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.in_memory", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a smoke test of a few seconds: its figures mean little")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write raw rounds and all figures to FILE as well")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed to FILE as well")
+    parser = command_line.parser("in_memory", __doc__, ROUNDS, QUICK_ROUNDS, PYTHON_CONTENDERS)
     parser.add_argument("--side", choices=SIDES, help="measure this side only")
-    parser.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        choices=sorted(PYTHON_CONTENDERS),
-        help="leave this contender out; can be given more than once",
-    )
-    options = parser.parse_args(arguments)
-    rounds = options.rounds if options.rounds is not None else QUICK_ROUNDS if options.quick else ROUNDS
-    if rounds < 1:
-        parser.error(f"--rounds {rounds}: expected 1 or more")
+    options = command_line.parse(parser, arguments)
     seconds = QUICK_SLICE_SECONDS if options.quick else SLICE_SECONDS
     works = [work for work in ALL_WORKS if options.side in (None, work.side)]
     where = machine()
-
-    def progress(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     try:
         with ExitStack() as stack:
             lanes = _lanes(stack, set(options.without))
-            samples = measure(lanes, works, rounds, seconds, progress)
+            samples = measure(lanes, works, options.rounds, seconds)
     except BenchmarkError as error:
         print(f"benchmarks.in_memory: {error}", file=sys.stderr)
         return 2
@@ -122,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = report.aims(results, names, lanes[0].library)
     text = "\n".join(
         (
-            _heading(where, rounds, seconds),
+            _heading(where, options.rounds, seconds),
             report.tables(results, {lane.key: f"{lane.name} ({lane.library})" for lane in lanes}),
             report.aims_table(outcomes),
         )
@@ -134,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         document = {
             "machine": where,
             "settings": {
-                "rounds": rounds,
+                "rounds": options.rounds,
                 "slice_seconds": seconds,
                 "quick": options.quick,
                 "cipher_suite": CIPHER_SUITE,

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import trustme
 
 import txmembio
+from support.benchmarking import run, within_reach
 
-ROOT = Path(__file__).resolve().parents[2]
-# `benchmarks` is never installed. The checkout is on the path for these lines only, and last: txmembio and its plugin
-# have to come from where they are installed.
-path_before = sys.path[:]
-sys.path.append(str(ROOT))
-try:
+with within_reach():
     from benchmarks import c_loop, contenders, report
     from benchmarks.remote import RemoteLane
+    from benchmarks.setting import make_pem
     from benchmarks.slices import (
         ALL_WORKS,
         DIRECTIONS,
@@ -36,36 +31,19 @@ try:
         Work,
         message,
     )
-finally:
-    sys.path[:] = path_before
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the C loop is built with a Unix compiler's arguments")
 
 SECONDS = 0.001
 """Seconds of a slice in these tests: nobody reads the figures."""
 
-LONGEST = 300
-"""Seconds that a subprocess may take before it counts as hung; it takes two."""
-
-RUN = "import runpy, sys; sys.path.append({root!r}); runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-
 HANDSHAKE_WORKS = [work for work in ALL_WORKS if work.direction in HANDSHAKES]
-
-
-def run(module: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m module` in *folder*, with the same txmembio that these tests import."""
-    code = RUN.format(root=str(ROOT), module=module)
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST, check=False)
 
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate on P-256 and its key."""
-    path = tmp_path_factory.mktemp("pem") / "server.pem"
-    certificate = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
-    return path
+    return make_pem(tmp_path_factory.mktemp("pem"))
 
 
 @pytest.fixture(scope="module")

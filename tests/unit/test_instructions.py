@@ -16,18 +16,13 @@ from pathlib import Path
 import pytest
 
 import txmembio
+from support.benchmarking import within_reach
 
-ROOT = Path(__file__).resolve().parents[2]
-# As in test_benchmarks.py: on the path for these lines only, and last.
-path_before = sys.path[:]
-sys.path.append(str(ROOT))
-try:
+with within_reach():
     from benchmarks import callgrind, instructions
     from benchmarks.counted import COUNTED, REFERENCE
     from benchmarks.instructions import Figure, Tax
     from benchmarks.slices import DIRECTIONS, BenchmarkError, Work
-finally:
-    sys.path[:] = path_before
 
 PACKAGE = Path(txmembio.__file__).parent
 
